@@ -1,0 +1,1 @@
+"""Compute: virtual machines (OpenStack Nova's API)."""

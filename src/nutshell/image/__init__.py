@@ -1,0 +1,1 @@
+"""Image: what servers boot from (OpenStack Glance's API)."""

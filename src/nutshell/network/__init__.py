@@ -1,0 +1,1 @@
+"""Network: networks in software (OpenStack Neutron's API)."""

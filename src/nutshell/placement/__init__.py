@@ -1,0 +1,1 @@
+"""Placement: where things fit (OpenStack Placement's API)."""

@@ -1,0 +1,1 @@
+"""Volume: drives for servers (OpenStack Cinder's API)."""
