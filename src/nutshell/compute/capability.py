@@ -19,6 +19,7 @@ class Power(StrEnum):
     SUSPENDED = "suspended"  # its memory saved to disk, no process
     SHUTDOWN = "shutdown"  # defined, no process; it powered off or was stopped
     CRASHED = "crashed"  # its process ended without being asked and without the guest powering off
+    UNKNOWN = "unknown"  # its host does not answer; nothing may be concluded
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ class Hypervisor(Protocol):
         ...
 
     def stop(self, server_id: str, timeout_s: float) -> None:
-        """Power off: ask the guest (ACPI) and, after `timeout_s` (0: at once), end it. Stays defined: SHUTDOWN."""
+        """Power off: ask the guest (ACPI) and, after `timeout_s` (0: at once), end it. Stays defined: SHUTDOWN.
+        Ends a crash or a suspension too (the saved memory is lost). Absent is success: nothing runs."""
         ...
 
     def reboot(self, server_id: str, hard: bool, timeout_s: float) -> None:
@@ -116,6 +118,14 @@ class Hypervisor(Protocol):
 
     def destroy(self, server_id: str) -> None:
         """End the guest and forget it, its sockets and logs. Absent is success. Disks are left alone."""
+        ...
+
+
+@runtime_checkable
+class Watchable(Protocol):
+    def wait_changes(self, after: int, timeout_s: float) -> tuple[int, list[str]]:
+        """The new cursor, and the ids of guests that changed since the cursor `after` (0: every guest). Blocks up to
+        `timeout_s` for the first change; a cursor from before a restart is answered with every guest."""
         ...
 
 
@@ -139,7 +149,8 @@ class HotPluggable(Protocol):
     def plug_nic(self, server_id: str, nic: Nic) -> None: ...
     def unplug_nic(self, server_id: str, port_id: str) -> None: ...
     def resize_disk(self, server_id: str, disk_id: str, size: int) -> None:
-        """Tell a running guest that the disk now has `size` bytes; a driver of disks has grown it already or this does."""
+        """Tell a running guest that the disk now has `size` bytes; a driver of disks has grown it already or this
+        does."""
         ...
 
 
