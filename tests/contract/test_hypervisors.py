@@ -27,6 +27,7 @@ from nutshell.compute.capability import (
 )
 from nutshell.compute.drivers.memory import MemoryHypervisor
 from nutshell.core.drivers import DriverFault
+from nutshell.host.rpc import Server, proxy
 
 MIB = 1 << 20
 
@@ -71,12 +72,18 @@ class World:
         return seen[0].power if seen else None
 
 
-@pytest.fixture(params=["memory"])
+@pytest.fixture(params=["memory", "remote"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     image = tmp_path / "image.raw"
     image.write_bytes(b"\0" * MIB)
     driver = MemoryHypervisor(tmp_path)
-    yield World(driver, tmp_path, image, real=False)
+    if request.param == "memory":
+        yield World(driver, tmp_path, image, real=False)
+    else:  # the same one over the socket of `nutshell host`
+        every = (Hypervisor, Watchable, Pausable, HotPluggable, Consoles, Disks)
+        server = Server(tmp_path / "rpc", {"hypervisor": (every, driver)})
+        yield World(proxy(tmp_path / "rpc", "hypervisor", every), tmp_path, image, real=False)
+        server.close()
     driver.close()
 
 

@@ -1,11 +1,13 @@
 """What every network driver must do (network/capability.py): the order of calls, repeats, and what it then holds."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nutshell.core.drivers import DriverFault
+from nutshell.host.rpc import Server, proxy
 from nutshell.network.capability import (
     FloatingIp,
     Group,
@@ -76,9 +78,15 @@ def build(driver: NetworkDriver) -> None:
     driver.ensure_router(router())
 
 
-@pytest.fixture
-def driver(tmp_path: Path) -> NetworkDriver:
-    return MemoryNetwork(tmp_path)
+@pytest.fixture(params=["memory", "remote"])
+def driver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NetworkDriver]:
+    memory = MemoryNetwork(tmp_path)
+    if request.param == "memory":
+        yield memory
+    else:  # the same one over the socket of `nutshell host`
+        server = Server(tmp_path / "rpc", {"network": ((NetworkDriver,), memory)})
+        yield proxy(tmp_path / "rpc", "network", (NetworkDriver,))
+        server.close()
 
 
 def test_it_is_a_network_driver(driver: NetworkDriver) -> None:
