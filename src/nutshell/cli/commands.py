@@ -1,0 +1,178 @@
+"""Every command and option of `nutshell`, declared; what they do is imported when they are called."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+import nutshell
+
+_state = click.option("--state", type=click.Path(path_type=Path), help="State directory.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(nutshell.__version__, prog_name="nutshell")
+def cli() -> None:
+    """OpenStack, complete and real, from one package on one port."""
+
+
+@cli.command()
+@click.option("--simulate", is_flag=True, default=None, help="No root, no QEMU: everything answers, nothing runs.")
+@_state
+@click.option("--port", type=int, help="Port of every service [5000].")
+@click.option("--host", metavar="ADDR", help="Address to listen on [127.0.0.1].")
+@click.option("--admin-password", metavar="P", help="Password of the first administrator [generated].")
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file [nutshell.toml in the state directory].")
+@click.option("--foreground", is_flag=True, help="Stay until interrupted.")
+@click.option("--database", metavar="URL", help="PostgreSQL instead of the file in the state directory.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), help="PEM certificate chain.")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="PEM private key.")
+def up(config: Path | None, foreground: bool, **given: Any) -> None:
+    """Start the cloud, or find it running; return when every service answers."""
+    with _refusals():
+        from nutshell.cli.up import bring_up, read_wanted
+
+        named = {key: value for key, value in given.items() if value is not None}
+        bring_up(read_wanted(named, config, os.environ), click.echo, foreground=foreground)
+
+
+@cli.command()
+@_state
+def down(state: Path | None) -> None:
+    """End the cloud and its guests; what is stored stays."""
+    with _refusals():
+        from nutshell.cli.down import bring_down
+
+        bring_down(_places(state), click.echo)
+
+
+@cli.command()
+@_state
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(state: Path | None, as_json: bool) -> None:
+    """Show what runs. Exit code 0: up; 3: not, or not well."""
+    with _refusals():
+        import json
+
+        from nutshell.cli.status import as_text, find_status
+
+        found = find_status(_places(state))
+        click.echo(json.dumps(found) if as_json else as_text(found))
+        if found["state"] != "up":
+            raise SystemExit(3)
+
+
+@cli.command()
+@_state
+@click.option("--admin", is_flag=True, help="The administrator's, not the demo user's.")
+def env(state: Path | None, admin: bool) -> None:
+    """Print the variables by which clients find the cloud: eval "$(nutshell env)"."""
+    with _refusals():
+        import shlex
+
+        from nutshell.cli import processes
+        from nutshell.cli.places import read_json
+        from nutshell.cli.says import Refusal, accounts_in, environment, state_option
+
+        places = _places(state)
+        record = processes.find(places.run / "api.json")
+        account = accounts_in(read_json(places.credentials)).get("admin" if admin else "demo")
+        if record is None or account is None:
+            raise Refusal(f"this cloud is not up; start it: nutshell up{state_option(places)}")
+        variables = environment(record.facts["endpoint"], record.facts["region"], account)
+        if record.facts.get("cacert"):
+            variables["OS_CACERT"] = record.facts["cacert"]
+        for name, value in variables.items():
+            click.echo(f"export {name}={shlex.quote(value)}")
+
+
+@cli.command()
+@_state
+def doctor(state: Path | None) -> None:
+    """Show what real servers need, whether it is here, and how to mend what is not."""
+    with _refusals():
+        from nutshell.cli.needs import find_needs, mending, missing
+
+        needs = find_needs()
+        for need in needs:
+            word = "found  " if need.found else "absent " if need.optional else "MISSING"
+            click.echo(f"{word} {need.name:<20} {need.found or 'for ' + need.wanted_by + '; ' + need.mend}")
+        lacking = missing(needs)
+        if lacking:
+            click.echo("\nMend with:\n  " + "\n  ".join(mending(lacking)))
+            raise SystemExit(1)
+        click.echo("\nEverything is here: nutshell up")
+
+
+@cli.command()
+@_state
+@click.option("--yes", is_flag=True, help="Really erase.")
+def reset(state: Path | None, yes: bool) -> None:
+    """End the cloud and erase everything it stored."""
+    with _refusals():
+        from nutshell.cli.down import reset as erase
+        from nutshell.cli.says import Refusal
+
+        places = _places(state)
+        if not yes:
+            raise Refusal(
+                f"this erases {places.state} with all that is stored in it; to do so: nutshell reset --yes", 2
+            )
+        erase(places, click.echo)
+
+
+@cli.command()
+@_state
+def demo(state: Path | None) -> None:
+    """Show the main job: a server on a network with a volume, reached over a floating IP. It is left running."""
+    with _refusals():
+        from nutshell.cli.demo import run_demo
+
+        run_demo(_places(state))
+
+
+@cli.command(hidden=True, context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def host(arguments: tuple[str, ...]) -> None:
+    """The process with the rights to touch this machine; `up` starts it."""
+    from nutshell.host.main import main as run_host
+
+    run_host(list(arguments))
+
+
+@cli.group()
+def image() -> None:
+    """Make disk images."""
+
+
+@image.command("build-tiny")
+@click.argument("target", type=click.Path(path_type=Path), default=Path("tiny.qcow2"))
+def build_tiny(target: Path) -> None:
+    """Build the tiny image from Debian's kernel and busybox packages: a qcow2 that boots in seconds."""
+    with _refusals():
+        from nutshell.cli.hosts import build_tiny as build
+
+        build(target)
+        click.echo(f"wrote {target}")
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """A refusal becomes a message and its exit code."""
+    from nutshell.cli.says import Refusal
+
+    try:
+        yield
+    except Refusal as refusal:
+        click.echo(f"nutshell: {refusal.why}", err=True)
+        raise SystemExit(refusal.code) from None
+
+
+def _places(state: Path | None) -> Any:
+    from nutshell.cli.places import Places, default_state
+
+    given = state or os.environ.get("NUTSHELL_CLOUD_STATE")
+    return Places(Path(given).absolute() if given else default_state())

@@ -1,0 +1,87 @@
+"""The other process, `nutshell host`: started with the rights it needs, told to end, asked to leave nothing behind."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from nutshell.cli import processes
+from nutshell.cli.launch import Programs, export_package
+from nutshell.cli.places import Places
+from nutshell.cli.says import Refusal
+
+START_S = 60.0
+
+
+def privileged() -> list[str] | None:
+    """What stands before a command that needs root: nothing for root, sudo where it asks no password; else None."""
+    if os.geteuid() == 0:
+        return []
+    if shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0:
+        export_package()
+        return ["sudo", "-n", "env", f"PYTHONPATH={os.environ.get('PYTHONPATH', '')}"]
+    return None
+
+
+def start(places: Places, programs: Programs, identity: str, user: tuple[int, int] | None, api_port: int) -> str:
+    """Start the host process unless it runs; returns, once it serves, what guests run on ("KVM", "QEMU")."""
+    before = _as_root()
+    export_package()
+    owner = user or (os.geteuid(), os.getegid())
+    log = places.logs / "host.log"
+    process = None
+    if processes.find(places.run / "host.json") is None:
+        arguments = ["serve", "--state", str(places.state), "--cloud", identity]
+        arguments += ["--api-user", f"{owner[0]}:{owner[1]}", "--api-port", str(api_port)]
+        process = processes.spawn([*before, *programs.host, *arguments], log)
+    from nutshell.compute.capability import Hypervisor
+    from nutshell.core.drivers import DriverFault
+    from nutshell.host.rpc import Client
+
+    deadline = time.monotonic() + START_S
+    while True:
+        client = Client(places.host_socket, patience_s=0.2)
+        try:
+            hosts = client.proxy("hypervisor", (Hypervisor,)).hosts()
+            client.close()
+            return hosts[0].hypervisor_type if hosts else "no host"
+        except DriverFault as fault:
+            if process is not None and process.poll() is not None:
+                raise Refusal(f"the host process ended. Its last words:\n{processes.last_lines(log)}") from fault
+            if fault.final or time.monotonic() > deadline:
+                raise Refusal(f"the host process is not ready: {fault.why}\n{processes.last_lines(log)}") from fault
+
+
+def stop(places: Places, programs: Programs, clear: bool) -> None:
+    """End the host process; with `clear`, every guest and network of this cloud too. Absent is success."""
+    arguments = ["clear" if clear else "stop", "--state", str(places.state)]
+    done = subprocess.run([*_as_root(), *programs.host, *arguments], capture_output=True, text=True, cwd="/")
+    if done.returncode != 0:
+        raise Refusal(f"could not {arguments[0]} the host side: {done.stderr.strip() or done.stdout.strip()}")
+
+
+def build_tiny_once(places: Places, programs: Programs) -> None:
+    """Build the tiny image on the first real start; it is kept. Takes some seconds."""
+    if places.tiny_image.exists():
+        return
+    places.tiny_image.parent.mkdir(exist_ok=True)
+    build_tiny(places.tiny_image)
+
+
+def build_tiny(target: Path) -> None:
+    """Write the tiny image: a qcow2 that boots from its own disk."""
+    raise Refusal(f"cannot build {target}: the builder is missing")
+
+
+def _as_root() -> Sequence[str]:
+    before = privileged()
+    if before is None:
+        raise Refusal(
+            "real servers need root for their networks: run it as root, let this user use sudo without a password, "
+            f"or take: nutshell up --simulate (python: {sys.executable})",
+            2,
+        )
+    return before

@@ -1,0 +1,155 @@
+"""Starting the API process and knowing when it is ready."""
+
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nutshell
+from nutshell.cli import processes
+from nutshell.cli.places import Places
+from nutshell.cli.says import Refusal, state_option
+from nutshell.cli.states import take_lock
+
+
+@dataclass(frozen=True)
+class Programs:
+    """What is run for the two processes of a cloud."""
+
+    api: tuple[str, ...] = (sys.executable, "-m", "nutshell.app")
+    host: tuple[str, ...] = (sys.executable, "-m", "nutshell.host.main")
+
+
+def hold_lock(places: Places) -> int:
+    """The lock that the API process inherits and holds as long as it lives, as an open file.
+
+    Ends one that was started by an `up` that was killed before it could note whom it started.
+    """
+    path = places.run / "api.lock"
+    lock = take_lock(path)
+    if lock is None:
+        for pid in processes.find_holders(path):
+            start = processes.start_time(pid)
+            if start is not None:
+                processes.end(processes.Record(pid, start, {}))
+        lock = take_lock(path)
+    if lock is None:
+        raise Refusal(f"another process holds {path}; see nutshell status{state_option(places)}")
+    return lock
+
+
+def start_api(
+    places: Places, command: Sequence[str], settings: str, user: tuple[int, int] | None, lock: int
+) -> tuple[subprocess.Popen[bytes], int]:
+    """The API process, given its settings over a pipe, and the pipe on which it says that it is ready."""
+    export_package()
+    give, told = os.pipe()
+    ready, tell = os.pipe()
+    try:
+        process = processes.spawn(
+            [*command, "--settings-json", str(give), "--ready-fd", str(tell)],
+            places.logs / "api.log",
+            fds=(give, tell, lock),
+            user=user,
+        )
+        os.write(told, settings.encode())
+    finally:
+        for fd in (give, told, tell):
+            os.close(fd)
+    return process, ready
+
+
+def await_ready(process: subprocess.Popen[bytes], ready: int, log: Path, timeout_s: float) -> None:
+    """Blocks until the process says "ready"; Refusal with its last words when it ends instead."""
+    said = b""
+    deadline = time.monotonic() + timeout_s
+    try:
+        while b"\n" not in said:
+            readable, _, _ = select.select([ready], [], [], max(0.0, deadline - time.monotonic()))
+            some = os.read(ready, 4096) if readable else b""
+            if not some:
+                break
+            said += some
+    finally:
+        os.close(ready)
+    if said.startswith(b"ready"):
+        return
+    if readable:
+        try:
+            ended = f"ended with exit code {process.wait(timeout=2)}"
+        except subprocess.TimeoutExpired:
+            ended = "gave up"
+        why = said.decode(errors="replace").strip().removeprefix("error: ")
+        raise Refusal(
+            f"the API process {ended}. {why or 'Its last words:'}\n{processes.last_lines(log)}\n(all of {log})"
+        )
+    process.kill()
+    raise Refusal(
+        f"the API process was not ready after {timeout_s:.0f} s. Its last words:\n{processes.last_lines(log)}"
+    )
+
+
+def export_package() -> None:
+    """Let child processes find this very package, wherever they are started."""
+    root = str(Path(nutshell.__file__).resolve().parents[1])
+    paths = [str(Path(one).resolve()) for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
+    if "site-packages" not in root and "dist-packages" not in root and root not in paths:
+        paths.insert(0, root)
+    if paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises Refusal, naming who has the port where that can be seen, and one that is free."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            return
+        except PermissionError as error:
+            raise Refusal(f"only root may listen on port {port}; choose one above 1023: --port 5000", 2) from error
+        except OSError as error:
+            reason = error
+    if reason.errno != 98:  # EADDRINUSE
+        raise Refusal(f"cannot listen on {host} port {port}: {reason.strerror}; choose another --host ADDR", 2)
+    free = next((p for p in range(port + 1, min(port + 200, 65536)) if _is_free(family, host, p)), None)
+    hint = f"; free is: --port {free}" if free else ""
+    raise Refusal(f"port {port} is in use{_user_of(port)}{hint}", 1)
+
+
+def _is_free(family: int, host: str, port: int) -> bool:
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _user_of(port: int) -> str:
+    """ " by python (pid 7)", or "" when this user may not see it."""
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            rows = Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for row in rows:
+            part = row.split()
+            if part[3] == "0A" and int(part[1].rpartition(":")[2], 16) == port:
+                inodes.add(f"socket:[{part[9]}]")
+    for fd in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if os.readlink(fd) in inodes:
+                pid = fd.parts[2]
+                return f" by {Path('/proc', pid, 'comm').read_text().strip()} (pid {pid})"
+        except OSError:
+            continue
+    return ""
