@@ -1,0 +1,74 @@
+"""Time, ids and randomness come from here, so that a test can stop, step and seed them."""
+
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+
+class Clock:
+    """The cloud's clock. `offset_s` and `frozen_at` move its time; `real()` is never moved (token validity)."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._offset_s = 0.0
+        self._frozen_at: float | None = None
+        self._random = random.Random(seed) if seed is not None else None  # noqa: S311 - ids only, never secrets
+        self._lock = threading.Lock()
+        self._on_step: list[Callable[[], None]] = []
+
+    def now(self) -> float:
+        """Seconds since the epoch, as the cloud sees it."""
+        return time.time() + self._offset_s if self._frozen_at is None else self._frozen_at
+
+    @staticmethod
+    def real() -> float:
+        return time.time()
+
+    def stop(self) -> None:
+        self._frozen_at = self.now()
+
+    def step(self, seconds: float) -> None:
+        """Move time forward; whoever waits on timers is woken."""
+        if self._frozen_at is None:
+            self._offset_s += seconds
+        else:
+            self._frozen_at += seconds
+        for wake in self._on_step:
+            wake()
+
+    def on_step(self, wake: Callable[[], None]) -> None:
+        self._on_step.append(wake)
+
+    def new_id(self) -> str:
+        """A UUID with dashes (compute, network, volume, image)."""
+        if self._random is None:
+            return str(uuid.uuid4())
+        with self._lock:
+            return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+
+    def new_hex_id(self) -> str:
+        """A UUID without dashes (identity)."""
+        return self.new_id().replace("-", "")
+
+
+def iso_seconds(at: float) -> str:
+    """"2026-11-22T10:00:00Z" (compute, network, image)."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def iso_micros(at: float) -> str:
+    """"2026-11-22T10:00:00.000000" (volume)."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+
+
+def iso_micros_z(at: float) -> str:
+    """"2026-11-22T10:00:00.000000Z" (identity)."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_iso(text: str) -> float:
+    """Seconds since the epoch of an ISO 8601 time; without a zone it is UTC. Raises ValueError."""
+    found = datetime.fromisoformat(text.strip())
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,270 @@
+"""Listings: what the caller may see, filtered, sorted and paged, in one query.
+
+Pages continue after a marker by the values of the sort keys (keyset), never by counting rows.
+"""
+
+import typing as t
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from nutshell.core.errors import BadRequest
+from nutshell.core.resource import Field, Resource
+from nutshell.core.service import Answer, Ask
+from nutshell.core.store import loader
+
+NOT_FILTERS = frozenset({"limit", "marker", "sort_key", "sort_dir", "sort", "page_reverse", "fields", "offset",
+                         "all_tenants", "all_projects", "with_count"})
+_COMPILED: dict[t.Any, tuple[str, tuple[str, ...]]] = {}
+
+
+@dataclass(frozen=True)
+class Page:
+    rows: list[t.Any]
+    more: bool  # whether another page follows
+
+
+def list_rows(ask: Ask[t.Any]) -> t.Any:
+    """The usual listing of the route's noun."""
+    noun = ask.route.noun
+    assert noun is not None
+    page = select_page(ask, noun)
+    return page_answer(ask, noun, page)
+
+
+def page_answer(ask: Ask[t.Any], noun: type[Resource], page: Page) -> Answer:
+    from nutshell.core.render import render_rows
+
+    shown = render_rows(ask, noun, page.rows, ask.route.view)
+    return Answer(ask.route.http, {noun.many: shown, **ask.service.page_links(ask, noun.many, page.rows, page.more)})
+
+
+def show_row(ask: Ask[t.Any]) -> t.Any:
+    return ask.target
+
+
+def select_page(ask: Ask[t.Any], noun: type[Resource], *conditions: sa.ColumnElement[bool], deleted: bool = False,
+                **equals: t.Any) -> Page:
+    """The rows the caller may see and asked for. Extra conditions narrow it further; `deleted` includes the dead."""
+    limit = page_limit(ask)
+    reverse = ask.flag("page_reverse")
+    keys = sort_keys(ask, noun)
+    if reverse:
+        keys = [(name, not down) for name, down in keys]
+    shape: list[t.Any] = [noun, tuple(keys), limit is None, deleted]
+    values: dict[str, t.Any] = {}
+    wheres: list[t.Any] = [*conditions]
+    cachable = not conditions
+    if noun.tombstone and not deleted:
+        wheres.append(noun.table.c.deleted_at.is_(None))
+    for name, value in equals.items():
+        wheres.append(_equal(noun, name, f"e_{name}", [value], values, shape))
+    cachable = _filter(ask, noun, wheres, values, shape) and cachable
+    cachable = _scope(ask, noun, wheres, shape) and cachable
+    marker = ask.asked("marker")
+    if marker:
+        wheres.append(_after(ask, noun, keys, marker, values, shape))
+    key = tuple(shape)
+    text = _COMPILED.get(key) if cachable else None
+    if text is None:
+        text = _compile(ask, noun, wheres, keys, limit, values)
+        if cachable and len(_COMPILED) < 10_000:
+            _COMPILED[key] = text
+    if limit is not None:
+        values["row_limit"] = limit + 1
+        values["row_offset"] = _count(ask, "offset", 0)
+    sql, names = text
+    rows = [loader(noun).row(r) for r in ask.tx.sql(sql, *(_value(ask, values, n) for n in names)).fetchall()]
+    more = limit is not None and len(rows) > limit
+    rows = rows[:limit] if limit is not None else rows
+    return Page(rows[::-1] if reverse else rows, more)
+
+
+def _value(ask: Ask[t.Any], values: t.Mapping[str, t.Any], name: str) -> t.Any:
+    return ask.who.credential(name[4:]) if name.startswith("who_") else values[name]
+
+
+def _compile(ask: Ask[t.Any], noun: type[Resource], wheres: Sequence[t.Any], keys: Sequence[tuple[str, bool]],
+             limit: int | None, values: dict[str, t.Any]) -> tuple[str, tuple[str, ...]]:
+    statement = sa.select(*(noun.table.c[n] for n in noun.fields)).where(*wheres)
+    for name, down in keys:
+        for expression in _order(noun, name):
+            statement = statement.order_by(expression.desc() if down else expression)
+    if limit is not None:
+        statement = statement.limit(sa.bindparam("row_limit", type_=sa.Integer)).offset(
+            sa.bindparam("row_offset", type_=sa.Integer))
+    compiled = statement.compile(dialect=ask.tx.dialect.sql, compile_kwargs={"render_postcompile": True})
+    for name, value in compiled.params.items():
+        if not name.startswith("who_") and name not in values:
+            values[name] = value
+    return str(compiled), tuple(compiled.positiontup or ())  # type: ignore[attr-defined]
+
+
+def page_limit(ask: Ask[t.Any]) -> int | None:
+    """How many rows a page has: asked for, bounded by the service. None: all."""
+    asked = _count(ask, "limit", -1)
+    if asked == -1 or (asked == 0 and ask.service.any_field_filters):
+        return ask.service.default_limit if ask.service.default_limit is not None else ask.service.max_limit
+    return asked if ask.service.max_limit is None else min(asked, ask.service.max_limit)
+
+
+def _count(ask: Ask[t.Any], name: str, default: int) -> int:
+    text = ask.asked(name)
+    if not text:
+        return default
+    try:
+        found = int(text)
+    except ValueError:
+        raise BadRequest(f"{name} param must be an integer") from None
+    if found < 0:
+        raise BadRequest(f"{name} param must be positive")
+    return found
+
+
+def sort_keys(ask: Ask[t.Any], noun: type[Resource]) -> list[tuple[str, bool]]:
+    """(column, descending) in order, the id last. 400 on a key that cannot be sorted by."""
+    pairs: list[tuple[str, str]] = []
+    if ask.asked("sort"):
+        for part in ask.asked("sort").split(","):
+            name, _, way = part.strip().partition(":")
+            pairs.append((name, way or "desc"))
+    else:
+        names, ways = ask.query.get("sort_key", []), ask.query.get("sort_dir", [])
+        if len(ways) > len(names) and names:
+            raise BadRequest("The number of sort_dirs must not exceed the number of sort_keys.")
+        default_way = ways[0] if len(ways) == 1 else ask.service.default_sort_dir
+        pairs = [(n, ways[i] if i < len(ways) else default_way) for i, n in enumerate(names)]
+    if not pairs:
+        text = noun.default_sort or ask.service.default_sort
+        pairs = [(p.split()[0], p.split()[1] if len(p.split()) > 1 else "asc") for p in text.split(",") if p.strip()]
+    columns = {f.on_wire: f for f in noun.fields.values()} | dict(noun.fields)
+    found: list[tuple[str, bool]] = []
+    for name, way in pairs:
+        f = columns.get(name)
+        if f is None or f.is_json or not (f.sort or f.name in ("id", "created_at", "updated_at")
+                                          or ask.service.any_field_filters or noun.default_sort):
+            raise BadRequest(f"Invalid sort key: {name}", field="sort_key", value=name)
+        if way not in ("asc", "desc"):
+            raise BadRequest(f"Unknown sort direction, must be one of: asc, desc. Got: {way}", field="sort_dir")
+        if f.name not in [n for n, _ in found]:
+            found.append((f.name, way == "desc"))
+    if "id" not in [n for n, _ in found]:
+        found.append(("id", found[-1][1] if found else False))
+    return found
+
+
+def _order(noun: type[Resource], name: str) -> list[sa.ColumnElement[t.Any]]:
+    """The expressions a column sorts by: empty ones first, on every database."""
+    column = noun.table.c[name]
+    return [column.is_not(None), column] if column.nullable else [column]
+
+
+def _after(ask: Ask[t.Any], noun: type[Resource], keys: Sequence[tuple[str, bool]], marker: str,
+           values: dict[str, t.Any], shape: list[t.Any]) -> sa.ColumnElement[bool]:
+    """The condition "comes after the marker row" in the order of the keys."""
+    row = ask.tx.one(noun, deleted=True, **{noun.key: marker})  # type: ignore[arg-type]
+    if row is None:
+        raise BadRequest(f"marker [{marker}] not found", field="marker", value=marker)
+    branches: list[sa.ColumnElement[bool]] = []
+    equal: list[sa.ColumnElement[bool]] = []
+    for name, down in keys:
+        value = getattr(row, name)
+        column = noun.table.c[name]
+        bound = sa.bindparam(f"m_{name}", type_=column.type)
+        values[f"m_{name}"] = value
+        shape.append(("after", name, value is None))
+        if value is None:  # empty ones come first when ascending, last when descending
+            if not down:
+                branches.append(sa.and_(*equal, column.is_not(None)))
+            equal.append(column.is_(None))
+            continue
+        beyond = column < bound if down else column > bound
+        if down and column.nullable:
+            beyond = sa.or_(beyond, column.is_(None))
+        branches.append(sa.and_(*equal, beyond))
+        equal.append(column == bound)
+    return sa.or_(sa.false(), *branches)
+
+
+def _filter(ask: Ask[t.Any], noun: type[Resource], wheres: list[t.Any], values: dict[str, t.Any], shape: list[t.Any]
+            ) -> bool:
+    """Add the query's filters; False when a noun's own filter made the query's text its own."""
+    columns = {f.on_wire: f for f in noun.fields.values() if filterable(ask, f)}
+    plain = True
+    for name, given in ask.query.items():
+        own = noun.filters.get(name)
+        if own is not None:
+            condition = own(ask, given)
+            if condition is not None:
+                wheres.append(condition)
+            plain = False
+        elif name in columns:
+            f = columns[name]
+            wheres.append(_equal(noun, f.name, f"f_{f.name}", [_read(f, v) for v in given], values, shape))
+        elif name not in NOT_FILTERS and ask.service.unknown_filter == "refuse":
+            raise BadRequest(f"Invalid filter: {name}", field=name)
+    return plain
+
+
+def filterable(ask: Ask[t.Any], f: Field) -> bool:
+    return not f.is_json and (f.filter or (ask.service.any_field_filters and not f.hidden)) and ask.at in f.span
+
+
+def _equal(noun: type[Resource], name: str, label: str, given: list[t.Any], values: dict[str, t.Any],
+           shape: list[t.Any]) -> sa.ColumnElement[bool]:
+    column = noun.table.c[name]
+    shape.append((label, len(given), given[0] is None))
+    if len(given) == 1 and given[0] is None:
+        return column.is_(None)
+    for i, v in enumerate(given):
+        values[f"{label}_{i}"] = v
+    bound = [sa.bindparam(f"{label}_{i}", type_=column.type) for i in range(len(given))]
+    return sa.or_(*(column == b for b in bound))
+
+
+def _read(f: Field, text: str) -> t.Any:
+    """A query value as the column's type. 400 when it cannot be one."""
+    column_kind = str(f.kind)
+    if "bool" in column_kind:
+        low = text.strip().lower()
+        if low in ("true", "1", "yes", "on", "t"):
+            return True
+        if low in ("false", "0", "no", "off", "f"):
+            return False
+        raise BadRequest(f"'{text}' is not a valid boolean value for {f.on_wire}.", field=f.on_wire, value=text)
+    if "int" in column_kind and "str" not in column_kind:
+        try:
+            return int(text)
+        except ValueError:
+            raise BadRequest(f"'{text}' is not an integer, as {f.on_wire} is.", field=f.on_wire, value=text) from None
+    return text
+
+
+def _scope(ask: Ask[t.Any], noun: type[Resource], wheres: list[t.Any], shape: list[t.Any]) -> bool:
+    """Add what the caller may see; False when the service's own scope made the text its own."""
+    if ask.service.scope is not None:
+        found = ask.service.scope(ask, noun)
+        wheres.extend(found)
+        shape.append(("scope", tuple(str(c) for c in found)))
+        return not found
+    if not noun.visible:
+        return True
+    who = ask.who
+    shape.append((noun.visible, id(ask.cloud.rules), who.roles, who.system, bool(who.project_id), bool(who.domain_id)))
+    wheres.append(visible_where(ask, noun))
+    return True
+
+
+def visible_where(ask: Ask[t.Any], noun: type[Resource]) -> sa.ColumnElement[bool]:
+    """The caller's view of a noun, as a condition."""
+
+    def column(name: str) -> sa.ColumnElement[t.Any] | None:
+        own = noun.columns_for_policy.get(name)
+        if own is not None:
+            found: sa.ColumnElement[t.Any] = own(ask.who)
+            return found
+        name = "project_id" if name == "tenant_id" else name
+        return noun.table.c.get(name)
+
+    return ask.cloud.rules.rule(noun.visible).where(ask.who, column, ask.cloud.rules)

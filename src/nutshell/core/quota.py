@@ -1,0 +1,82 @@
+"""Quotas: counters changed in the transaction of the verb that uses them.
+
+A limit of -1 is none. Usage rows are created when first used; limits set for a project override the defaults, which
+an operator may override for the whole cloud (the "default" quota class).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from nutshell.core.errors import QuotaExceeded
+from nutshell.core.resource import METADATA
+from nutshell.core.store import Tx
+
+LIMITS = sa.Table(
+    "quota_limit", METADATA,
+    sa.Column("project_id", sa.Text, primary_key=True),  # "" is the default class
+    sa.Column("name", sa.Text, primary_key=True),  # "compute.instances"
+    sa.Column("value", sa.BigInteger, nullable=False),
+)
+USAGE = sa.Table(
+    "quota_usage", METADATA,
+    sa.Column("project_id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("used", sa.BigInteger, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """Names are "service.resource". `defaults`: what each service declared."""
+
+    defaults: Mapping[str, int]
+
+    def limit(self, tx: Tx, project_id: str, name: str) -> int:
+        return self.limits(tx, project_id, [name])[name]
+
+    def limits(self, tx: Tx, project_id: str, names: list[str]) -> dict[str, int]:
+        """The limits in force for a project ("" for the defaults)."""
+        found = {n: self.defaults[n] for n in names}
+        marks = ",".join("?" * len(names))
+        rows = tx.sql(f"SELECT name, value FROM quota_limit WHERE project_id IN ('', ?) AND name IN ({marks})"  # noqa: S608
+                      " ORDER BY project_id", project_id, *names).fetchall()
+        found.update({n: v for n, v in rows})
+        return found
+
+    def used(self, tx: Tx, project_id: str, names: list[str]) -> dict[str, int]:
+        marks = ",".join("?" * len(names))
+        rows = tx.sql(f"SELECT name, used FROM quota_usage WHERE project_id = ? AND name IN ({marks})",  # noqa: S608
+                      project_id, *names).fetchall()
+        return {n: 0 for n in names} | {n: int(v) for n, v in rows}
+
+    def set_limits(self, tx: Tx, project_id: str, values: Mapping[str, int]) -> None:
+        for name, value in values.items():
+            tx.sql("INSERT INTO quota_limit (project_id, name, value) VALUES (?,?,?) ON CONFLICT (project_id, name)"
+                   " DO UPDATE SET value = excluded.value", project_id, name, value)
+
+    def clear_limits(self, tx: Tx, project_id: str, prefix: str) -> None:
+        """Back to the defaults for one service's names ("compute.")."""
+        tx.sql("DELETE FROM quota_limit WHERE project_id = ? AND name LIKE ?", project_id, prefix + "%")
+
+    def take(self, tx: Tx, project_id: str, amounts: Mapping[str, int]) -> None:
+        """Use some of a project's quota, or QuotaExceeded (the transaction then changes nothing)."""
+        names = [n for n, a in amounts.items() if a]
+        if not names:
+            return
+        limits = self.limits(tx, project_id, names)
+        for name in names:
+            amount = amounts[name]
+            row = tx.sql("INSERT INTO quota_usage (project_id, name, used) VALUES (?,?,?) ON CONFLICT (project_id, name)"
+                         " DO UPDATE SET used = quota_usage.used + excluded.used RETURNING used",
+                         project_id, name, amount).fetchone()
+            if limits[name] >= 0 and row[0] > limits[name] and amount > 0:
+                raise QuotaExceeded(name=name.partition(".")[2], requested=amount, used=row[0] - amount,
+                                    limit=limits[name], full_name=name)
+
+    def give_back(self, tx: Tx, project_id: str, amounts: Mapping[str, int]) -> None:
+        for name, amount in amounts.items():
+            if amount:
+                tx.sql("UPDATE quota_usage SET used = max(0, used - ?) WHERE project_id = ? AND name = ?",
+                       amount, project_id, name)

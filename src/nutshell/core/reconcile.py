@@ -1,0 +1,186 @@
+"""Loops that make the world as the rows want it: woken by events and by the clock, safe to repeat.
+
+A `Loop` looks at everything it cares about in one call. `Settling` looks at single rows whose `due_at` has come, several
+at once, each isolated: a row that fails is tried again with growing pauses, the others go on.
+"""
+
+import logging
+import threading
+import time
+import typing as t
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from nutshell.core.errors import Fault, StaleRow
+from nutshell.core.events import Event, Request, set_request
+from nutshell.core.resource import Resource
+
+if t.TYPE_CHECKING:
+    from nutshell.core.cloud import Cloud
+
+log = logging.getLogger("nutshell.reconcile")
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
+
+
+@dataclass(frozen=True)
+class Loop:
+    """`run(cloud)` carries out one pass; it may return in how many seconds it wants to run again.
+
+    watches: event kinds that wake it ("compute.server"); every_s: the slow sweep.
+    """
+
+    name: str
+    run: Callable[["Cloud"], float | None]
+    watches: frozenset[str] = frozenset()
+    every_s: float = 60.0
+
+
+def settling(name: str, noun: type[Resource], settle: Callable[["Cloud", t.Any], None], *, watches: Sequence[str] = (),
+             workers: int = 8) -> Loop:
+    """A loop over rows of a noun that has a column `due_at: float | None` (indexed): seconds since the epoch from
+    which the row wants attention, None while it is settled.
+
+    `settle(cloud, row)` makes the next move for one row and records it (clearing or moving `due_at`, with
+    compare-and-swap). Verbs set `due_at=ask.now`. An exception leaves the row due again after a growing pause;
+    deciding when to give up is settle's own business (a deadline in the row or its operation).
+    """
+    runner = _Settling(name, noun, settle, workers)
+    return Loop(name, runner.run, frozenset({noun.event_kind, *watches}), every_s=30.0)
+
+
+class _Settling:
+    def __init__(self, name: str, noun: type[Resource], settle: Callable[["Cloud", t.Any], None], workers: int) -> None:
+        self.name, self.noun, self.settle, self.workers = name, noun, settle, workers
+        self._busy: set[str] = set()
+        self._pauses: dict[str, tuple[float, float]] = {}  # id → (pause, not before)
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def run(self, cloud: "Cloud") -> float | None:
+        now = cloud.clock.now()
+        column = self.noun.table.c["due_at"]
+        rows = cloud.read(lambda tx: tx.find(self.noun, column <= now, order="due_at", limit=1000))
+        coming = cloud.read(lambda tx: tx.sql(
+            f"SELECT min(due_at) FROM {self.noun.table.name} WHERE due_at > ?", now).fetchone()[0])  # noqa: S608
+        waits = [coming - now] if coming is not None else []
+        mine = []
+        with self._lock:
+            for row in rows:
+                _, not_before = self._pauses.get(row.id, (0.0, 0.0))
+                if row.id in self._busy:
+                    continue
+                if not_before > time.monotonic():
+                    waits.append(not_before - time.monotonic())
+                    continue
+                self._busy.add(row.id)
+                mine.append(row)
+        if self._pool is None and mine:
+            self._pool = ThreadPoolExecutor(self.workers, self.name)
+        for row in mine:
+            assert self._pool is not None
+            self._pool.submit(self._one, cloud, row)
+        return min(waits, default=None)
+
+    def _one(self, cloud: "Cloud", row: Resource) -> None:
+        again = True
+        try:
+            set_request(Request(getattr(row, "request_id", "") or "", "", getattr(row, "project_id", "") or ""))
+            self.settle(cloud, row)
+            with self._lock:
+                self._pauses.pop(row.id, None)
+        except StaleRow:
+            pass  # somebody changed it meanwhile: look again at once
+        except BaseException as why:
+            if isinstance(why, Fault) or why.__class__.__name__ == "DriverFault":
+                log.warning("%s: %s %s: %s", self.name, row.one, row.id, why)
+            else:
+                log.exception("%s: %s %s", self.name, row.one, row.id)
+            with self._lock:
+                pause = min(LONGEST_PAUSE_S, 2 * self._pauses.get(row.id, (FIRST_PAUSE_S / 2, 0.0))[0])
+                self._pauses[row.id] = (pause, time.monotonic() + pause)
+        finally:
+            with self._lock:
+                self._busy.discard(row.id)
+            if again:
+                runner = cloud.ports.get(Runner)
+                if runner is not None:
+                    runner.wake(self.name)
+
+
+@dataclass
+class _State:
+    loop: Loop
+    wake: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+    passes: int = 0
+    failures: int = 0
+
+
+class Runner:
+    """Runs every loop on a thread of its own. Woken after the commit of an event it watches."""
+
+    def __init__(self, cloud: "Cloud", loops: Sequence[Loop]) -> None:
+        self._cloud = cloud
+        self._states = {loop.name: _State(loop) for loop in loops}
+        if len(self._states) != len(loops):
+            raise ValueError("two loops have one name")
+        self._by_kind: dict[str, list[_State]] = {}
+        for s in self._states.values():
+            for kind in s.loop.watches:
+                self._by_kind.setdefault(kind, []).append(s)
+        self._ended = threading.Event()
+        cloud.ports[Runner] = self
+        cloud.store.on_commit(self._told)
+        cloud.clock.on_step(self.wake_all)
+
+    def _told(self, events: Sequence[Event]) -> None:
+        for kind in {e.kind for e in events}:
+            for s in self._by_kind.get(kind, ()):
+                s.wake.set()
+
+    def wake(self, name: str) -> None:
+        self._states[name].wake.set()
+
+    def wake_all(self) -> None:
+        for s in self._states.values():
+            s.wake.set()
+
+    def start(self) -> None:
+        for s in self._states.values():
+            s.thread = threading.Thread(target=self._run, args=(s,), name=f"loop-{s.loop.name}", daemon=True)
+            s.thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        self.wake_all()
+        for s in self._states.values():
+            if s.thread is not None:
+                s.thread.join(timeout=10)
+
+    def run_once(self, name: str = "") -> None:
+        """One pass on this thread, for tests that want no threads."""
+        for s in self._states.values():
+            if not name or s.loop.name == name:
+                s.loop.run(self._cloud)
+
+    def status(self) -> list[dict[str, t.Any]]:
+        return [{"name": s.loop.name, "passes": s.passes, "failures": s.failures} for s in self._states.values()]
+
+    def _run(self, s: _State) -> None:
+        wait_s: float = 0.0
+        while not self._ended.is_set():
+            s.wake.wait(wait_s)
+            s.wake.clear()
+            if self._ended.is_set():
+                return
+            wait_s = s.loop.every_s
+            try:
+                s.passes += 1
+                asked = s.loop.run(self._cloud)
+                if asked is not None:
+                    wait_s = max(0.0, min(asked, wait_s))
+            except Exception:
+                s.failures += 1
+                log.exception("loop %s", s.loop.name)
+                wait_s = min(5.0, wait_s)
