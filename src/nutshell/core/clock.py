@@ -54,17 +54,17 @@ class Clock:
 
 
 def iso_seconds(at: float) -> str:
-    """"2026-11-22T10:00:00Z" (compute, network, image)."""
+    """ "2026-11-22T10:00:00Z" (compute, network, image)."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def iso_micros(at: float) -> str:
-    """"2026-11-22T10:00:00.000000" (volume)."""
+    """ "2026-11-22T10:00:00.000000" (volume)."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
 
 
 def iso_micros_z(at: float) -> str:
-    """"2026-11-22T10:00:00.000000Z" (identity)."""
+    """ "2026-11-22T10:00:00.000000Z" (identity)."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

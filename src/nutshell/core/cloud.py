@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass
 class Cloud:
-    """Wiring, made by `app.py`. Services reach each other by `port(SomeProtocol)`, drivers by `driver(SomeProtocol)`."""
+    """Wiring, made by `app.py`. Services find each other by `port(Protocol)`, drivers by `driver(Protocol)`."""
 
     store: Store
     clock: Clock

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from nutshell.core.resource import METADATA
 
 EVENTS = sa.Table(
-    "event", METADATA,
+    "event",
+    METADATA,
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("at", sa.Float, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),  # "compute.server"
@@ -27,7 +28,8 @@ EVENTS = sa.Table(
     sqlite_autoincrement=True,
 )
 CURSORS = sa.Table(
-    "event_cursor", METADATA,
+    "event_cursor",
+    METADATA,
     sa.Column("consumer", sa.Text, primary_key=True),
     sa.Column("seq", sa.Integer, nullable=False),
 )
@@ -72,9 +74,16 @@ class _Sql(Protocol):
 
 def read_after(tx: _Sql, seq: int, limit: int = 500) -> list[Event]:
     """Events after a cursor, oldest first."""
-    rows = tx.sql("SELECT at, kind, verb, resource_id, project_id, user_id, request_id, facts, seq FROM event"
-                  " WHERE seq > ? ORDER BY seq LIMIT ?", seq, limit).fetchall()
-    return [Event(*r[:7], facts=msgspec.json.decode(r[7]), seq=r[8]) for r in rows]
+    rows = tx.sql(
+        "SELECT at, kind, verb, resource_id, project_id, user_id, request_id, facts, seq FROM event"
+        " WHERE seq > ? ORDER BY seq LIMIT ?",
+        seq,
+        limit,
+    ).fetchall()
+    return [
+        Event(at, kind, verb, resource, project, user, request, msgspec.json.decode(facts), seq)
+        for at, kind, verb, resource, project, user, request, facts, seq in rows
+    ]
 
 
 def cursor_of(tx: _Sql, consumer: str) -> int:
@@ -85,8 +94,12 @@ def cursor_of(tx: _Sql, consumer: str) -> int:
 
 def move_cursor(tx: _Sql, consumer: str, seq: int) -> None:
     """Record that a consumer has dealt with everything up to `seq`; it never moves back."""
-    tx.sql("INSERT INTO event_cursor (consumer, seq) VALUES (?, ?) ON CONFLICT (consumer)"
-           " DO UPDATE SET seq = excluded.seq WHERE event_cursor.seq < excluded.seq", consumer, seq)
+    tx.sql(
+        "INSERT INTO event_cursor (consumer, seq) VALUES (?, ?) ON CONFLICT (consumer)"
+        " DO UPDATE SET seq = excluded.seq WHERE event_cursor.seq < excluded.seq",
+        consumer,
+        seq,
+    )
 
 
 def prune(tx: _Sql, keep: int = 10_000) -> int:

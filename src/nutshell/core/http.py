@@ -17,6 +17,7 @@ import msgspec
 
 from nutshell.core import errors
 from nutshell.core.cloud import Cloud
+from nutshell.core.config import CloudConfig
 from nutshell.core.errors import Fault
 from nutshell.core.events import Request, set_request
 from nutshell.core.perform import perform, prepare
@@ -63,32 +64,59 @@ class App:
             answer = self._refusal(fault, service, request_id)
         except Exception:
             log.exception("%s %s %s failed", request_id, method, path)
-            answer = self._refusal(Fault("The server has either erred or is incapable of performing the requested"
-                                         " operation."), service, request_id)
+            answer = self._refusal(
+                Fault("The server has either erred or is incapable of performing the requested operation."),
+                service,
+                request_id,
+            )
         if answer is None:  # a websocket served itself
             return
         if method == "WEBSOCKET":
             await send({"type": "websocket.close", "code": 4000 + answer.http, "reason": str(answer.http)})
             return
         sent = await self._send(answer, method, service, ask, request_id, send)
-        self.traces.finished(ask, request_id, method, path, answer.http, time.perf_counter() - started, sent,
-                             service.name if service else "")
+        self.traces.finished(
+            ask,
+            request_id,
+            method,
+            path,
+            answer.http,
+            time.perf_counter() - started,
+            sent,
+            service.name if service else "",
+        )
 
-    async def _ask(self, scope: Scope, found: Found, method: str, path: str, headers: Mapping[str, str],
-                   request_id: str) -> Ask[t.Any]:
+    async def _ask(
+        self, scope: Scope, found: Found, method: str, path: str, headers: Mapping[str, str], request_id: str
+    ) -> Ask[t.Any]:
         """The request with its caller, version and route; nothing of the body read yet."""
         service = found.service
         at = service.versions.asked(headers) if service.versions is not None else ALWAYS
         route = choose(found.routes, method, at)
-        query = parse_qs(scope["query_string"].decode("latin1"), keep_blank_values=True) if scope["query_string"] else {}
+        query = (
+            parse_qs(scope["query_string"].decode("latin1"), keep_blank_values=True) if scope["query_string"] else {}
+        )
         token = headers.get("x-auth-token", "")
         who = NOBODY
         if not route.public or token:
             who = self._caller(token, route)
         set_request(Request(request_id, who.user_id, who.project_id))
-        return Ask(who=who, tx=t.cast(Tx, None), cloud=self.cloud, service=service, route=route, method=method,
-                   path=path, params=found.params, query=query, headers=headers, base=self._base(scope, headers),
-                   request_id=request_id, at=at, token=token)
+        return Ask(
+            who=who,
+            tx=t.cast(Tx, None),
+            cloud=self.cloud,
+            service=service,
+            route=route,
+            method=method,
+            path=path,
+            params=found.params,
+            query=query,
+            headers=headers,
+            base=self._base(scope, headers),
+            request_id=request_id,
+            at=at,
+            token=token,
+        )
 
     def _caller(self, token: str, route: Route) -> Who:
         if self.cloud.authenticate is None:
@@ -107,7 +135,7 @@ class App:
         return errors.Unauthorized(headers={"WWW-Authenticate": 'Keystone uri="/identity"'})
 
     def _base(self, scope: Scope, headers: Mapping[str, str]) -> str:
-        fixed = self.cloud.settings.cloud.endpoint
+        fixed = self.cloud.settings[CloudConfig].endpoint
         if fixed:
             return fixed.rstrip("/")
         host = headers.get("x-forwarded-host", "").split(",")[0].strip() or headers.get("host", "localhost")
@@ -143,7 +171,8 @@ class App:
                     raise errors.Conflict(f"The request conflicts with something that exists: {why}") from None
         if route.slow:
             return await asyncio.wrap_future(
-                cloud.hashing.submit(_in_request, lambda a: cloud.store.read(lambda tx: perform(a, tx)), ask))
+                cloud.hashing.submit(_in_request, lambda a: cloud.store.read(lambda tx: perform(a, tx)), ask)
+            )
         return cloud.store.read(lambda tx: perform(ask, tx))
 
     @staticmethod
@@ -153,8 +182,9 @@ class App:
         body = (service.error if service is not None else plain_error)(fault, request_id)
         return Answer(fault.http, body, fault.headers)
 
-    async def _send(self, answer: Answer, method: str, service: Service | None, ask: Ask[t.Any] | None,
-                    request_id: str, send: Send) -> int:
+    async def _send(
+        self, answer: Answer, method: str, service: Service | None, ask: Ask[t.Any] | None, request_id: str, send: Send
+    ) -> int:
         """Write the answer out; returns the body's bytes."""
         headers = {service.request_id_header if service else "x-openstack-request-id": request_id}
         if service is not None and service.versions is not None:
@@ -172,8 +202,15 @@ class App:
         headers.update(answer.headers)
         if answer.chunks is None and answer.http != 204 and "Content-Length" not in headers:
             headers["Content-Length"] = str(len(data))
-        await send({"type": "http.response.start", "status": answer.http,
-                    "headers": [(k.lower().encode("latin1"), str(v).encode("latin1", "replace")) for k, v in headers.items()]})
+        await send(
+            {
+                "type": "http.response.start",
+                "status": answer.http,
+                "headers": [
+                    (k.lower().encode("latin1"), str(v).encode("latin1", "replace")) for k, v in headers.items()
+                ],
+            }
+        )
         if answer.chunks is None or method == "HEAD":
             await send({"type": "http.response.body", "body": b"" if method == "HEAD" else data})
             return len(data)
@@ -203,7 +240,9 @@ async def _send_chunks(chunks: t.Any, send: Send) -> int:
 
 def choose(routes: t.Sequence[Route], method: str, at: Version) -> Route:
     """The route for a method and version; several actions at one path answer as the pseudo route "*"."""
-    mine = [r for r in routes if r.method == method] or ([r for r in routes if r.method == "GET"] if method == "HEAD" else [])
+    mine = [r for r in routes if r.method == method] or (
+        [r for r in routes if r.method == "GET"] if method == "HEAD" else []
+    )
     if not mine:
         allowed = ", ".join(sorted({r.method for r in routes}))
         raise errors.MethodNotAllowed(method=method, headers={"Allow": allowed})

@@ -14,8 +14,21 @@ from nutshell.core.resource import Field, Resource
 from nutshell.core.service import Answer, Ask
 from nutshell.core.store import loader
 
-NOT_FILTERS = frozenset({"limit", "marker", "sort_key", "sort_dir", "sort", "page_reverse", "fields", "offset",
-                         "all_tenants", "all_projects", "with_count"})
+NOT_FILTERS = frozenset(
+    {
+        "limit",
+        "marker",
+        "sort_key",
+        "sort_dir",
+        "sort",
+        "page_reverse",
+        "fields",
+        "offset",
+        "all_tenants",
+        "all_projects",
+        "with_count",
+    }
+)
 _COMPILED: dict[t.Any, tuple[str, tuple[str, ...]]] = {}
 
 
@@ -44,8 +57,9 @@ def show_row(ask: Ask[t.Any]) -> t.Any:
     return ask.target
 
 
-def select_page(ask: Ask[t.Any], noun: type[Resource], *conditions: sa.ColumnElement[bool], deleted: bool = False,
-                **equals: t.Any) -> Page:
+def select_page(
+    ask: Ask[t.Any], noun: type[Resource], *conditions: sa.ColumnElement[bool], deleted: bool = False, **equals: t.Any
+) -> Page:
     """The rows the caller may see and asked for. Extra conditions narrow it further; `deleted` includes the dead."""
     limit = page_limit(ask)
     reverse = ask.flag("page_reverse")
@@ -85,20 +99,27 @@ def _value(ask: Ask[t.Any], values: t.Mapping[str, t.Any], name: str) -> t.Any:
     return ask.who.credential(name[4:]) if name.startswith("who_") else values[name]
 
 
-def _compile(ask: Ask[t.Any], noun: type[Resource], wheres: Sequence[t.Any], keys: Sequence[tuple[str, bool]],
-             limit: int | None, values: dict[str, t.Any]) -> tuple[str, tuple[str, ...]]:
+def _compile(
+    ask: Ask[t.Any],
+    noun: type[Resource],
+    wheres: Sequence[t.Any],
+    keys: Sequence[tuple[str, bool]],
+    limit: int | None,
+    values: dict[str, t.Any],
+) -> tuple[str, tuple[str, ...]]:
     statement = sa.select(*(noun.table.c[n] for n in noun.fields)).where(*wheres)
     for name, down in keys:
         for expression in _order(noun, name):
             statement = statement.order_by(expression.desc() if down else expression)
     if limit is not None:
         statement = statement.limit(sa.bindparam("row_limit", type_=sa.Integer)).offset(
-            sa.bindparam("row_offset", type_=sa.Integer))
+            sa.bindparam("row_offset", type_=sa.Integer)
+        )
     compiled = statement.compile(dialect=ask.tx.dialect.sql, compile_kwargs={"render_postcompile": True})
     for name, value in compiled.params.items():
         if not name.startswith("who_") and name not in values:
             values[name] = value
-    return str(compiled), tuple(compiled.positiontup or ())  # type: ignore[attr-defined]
+    return str(compiled), tuple(compiled.positiontup or ())
 
 
 def page_limit(ask: Ask[t.Any]) -> int | None:
@@ -142,8 +163,16 @@ def sort_keys(ask: Ask[t.Any], noun: type[Resource]) -> list[tuple[str, bool]]:
     found: list[tuple[str, bool]] = []
     for name, way in pairs:
         f = columns.get(name)
-        if f is None or f.is_json or not (f.sort or f.name in ("id", "created_at", "updated_at")
-                                          or ask.service.any_field_filters or noun.default_sort):
+        if (
+            f is None
+            or f.is_json
+            or not (
+                f.sort
+                or f.name in ("id", "created_at", "updated_at")
+                or ask.service.any_field_filters
+                or noun.default_sort
+            )
+        ):
             raise BadRequest(f"Invalid sort key: {name}", field="sort_key", value=name)
         if way not in ("asc", "desc"):
             raise BadRequest(f"Unknown sort direction, must be one of: asc, desc. Got: {way}", field="sort_dir")
@@ -160,10 +189,16 @@ def _order(noun: type[Resource], name: str) -> list[sa.ColumnElement[t.Any]]:
     return [column.is_not(None), column] if column.nullable else [column]
 
 
-def _after(ask: Ask[t.Any], noun: type[Resource], keys: Sequence[tuple[str, bool]], marker: str,
-           values: dict[str, t.Any], shape: list[t.Any]) -> sa.ColumnElement[bool]:
+def _after(
+    ask: Ask[t.Any],
+    noun: type[Resource],
+    keys: Sequence[tuple[str, bool]],
+    marker: str,
+    values: dict[str, t.Any],
+    shape: list[t.Any],
+) -> sa.ColumnElement[bool]:
     """The condition "comes after the marker row" in the order of the keys."""
-    row = ask.tx.one(noun, deleted=True, **{noun.key: marker})  # type: ignore[arg-type]
+    row = ask.tx.one(noun, deleted=True, **{noun.key: marker})
     if row is None:
         raise BadRequest(f"marker [{marker}] not found", field="marker", value=marker)
     branches: list[sa.ColumnElement[bool]] = []
@@ -187,8 +222,9 @@ def _after(ask: Ask[t.Any], noun: type[Resource], keys: Sequence[tuple[str, bool
     return sa.or_(sa.false(), *branches)
 
 
-def _filter(ask: Ask[t.Any], noun: type[Resource], wheres: list[t.Any], values: dict[str, t.Any], shape: list[t.Any]
-            ) -> bool:
+def _filter(
+    ask: Ask[t.Any], noun: type[Resource], wheres: list[t.Any], values: dict[str, t.Any], shape: list[t.Any]
+) -> bool:
     """Add the query's filters; False when a noun's own filter made the query's text its own."""
     columns = {f.on_wire: f for f in noun.fields.values() if filterable(ask, f)}
     plain = True
@@ -211,8 +247,9 @@ def filterable(ask: Ask[t.Any], f: Field) -> bool:
     return not f.is_json and (f.filter or (ask.service.any_field_filters and not f.hidden)) and ask.at in f.span
 
 
-def _equal(noun: type[Resource], name: str, label: str, given: list[t.Any], values: dict[str, t.Any],
-           shape: list[t.Any]) -> sa.ColumnElement[bool]:
+def _equal(
+    noun: type[Resource], name: str, label: str, given: list[t.Any], values: dict[str, t.Any], shape: list[t.Any]
+) -> sa.ColumnElement[bool]:
     column = noun.table.c[name]
     shape.append((label, len(given), given[0] is None))
     if len(given) == 1 and given[0] is None:

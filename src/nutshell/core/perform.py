@@ -19,8 +19,9 @@ def prepare(ask: Ask[t.Any], tx: Tx) -> None:
     if route.rule is not None and not ask.cloud.rules.allows(route.rule, ask.who, _policy_target(ask)):
         raise ask.service.forbids(route.rule)
     if route.body is not None:
-        ask.given = check(route.body, _unwrapped(ask), route.verb, ask.at, lax=ask.service.lax,
-                          where=_wrap(ask) or "body")
+        ask.given = check(
+            route.body, _unwrapped(ask), route.verb, ask.at, lax=ask.service.lax, where=_wrap(ask) or "body"
+        )
 
 
 def perform(ask: Ask[t.Any], tx: Tx) -> Answer:
@@ -46,7 +47,7 @@ def load(ask: Ask[t.Any]) -> Resource:
     noun = ask.route.noun
     assert noun is not None
     key = ask.params["id"]
-    row = ask.tx.one(noun, **{noun.key: key})  # type: ignore[arg-type]
+    row = ask.tx.one(noun, **{noun.key: key})
     if row is None or not visible(ask, row):
         raise not_found(ask, noun, key)
     return row
@@ -103,8 +104,9 @@ def _unwrapped(ask: Ask[t.Any]) -> t.Any:
     if not wrap:
         return ask.body if ask.body is not None else {}
     if not isinstance(ask.body, Mapping) or wrap not in ask.body:
-        raise errors.BadRequest(f"Invalid input for field/attribute body. '{wrap}' is a required property",
-                                missing=wrap)
+        raise errors.BadRequest(
+            f"Invalid input for field/attribute body. '{wrap}' is a required property", missing=wrap
+        )
     others = [n for n in ask.body if n != wrap]
     if others and ask.route.noun is not None and ask.route.noun.extras == "refuse" and not ask.service.lax:
         allowed = ask.route.view == "create-with-hints" or any(n.startswith(("os:", "OS-")) for n in others)

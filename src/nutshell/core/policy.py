@@ -120,7 +120,8 @@ class Rule:
                 left = _literal(self.left)
                 if found is None or (left is None and who.credential(self.left) is None):
                     return false()
-                return found == (who_value(self.left) if left is None else _typed(left))
+                same: ColumnElement[bool] = found == (who_value(self.left) if left is None else _typed(left))
+                return same
             case _:
                 return true() if self.check(who, {}, rules) else false()
 
@@ -206,8 +207,11 @@ def _single(tokens: list[str], text: str) -> tuple[Rule, list[str]]:
         raise ValueError(f"cannot read {word!r} in policy rule {text!r}")
     if left in ("rule", "field"):
         return Rule(left, right=right), rest
-    return (Rule("role", right=right if right.startswith("%(") else right.lower()) if left == "role" else
-            Rule("match", left=left, right=right)), rest
+    return (
+        Rule("role", right=right if right.startswith("%(") else right.lower())
+        if left == "role"
+        else Rule("match", left=left, right=right)
+    ), rest
 
 
 class Rules:

@@ -14,13 +14,15 @@ from nutshell.core.resource import METADATA
 from nutshell.core.store import Tx
 
 LIMITS = sa.Table(
-    "quota_limit", METADATA,
+    "quota_limit",
+    METADATA,
     sa.Column("project_id", sa.Text, primary_key=True),  # "" is the default class
     sa.Column("name", sa.Text, primary_key=True),  # "compute.instances"
     sa.Column("value", sa.BigInteger, nullable=False),
 )
 USAGE = sa.Table(
-    "quota_usage", METADATA,
+    "quota_usage",
+    METADATA,
     sa.Column("project_id", sa.Text, primary_key=True),
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("used", sa.BigInteger, nullable=False),
@@ -40,21 +42,33 @@ class Quotas:
         """The limits in force for a project ("" for the defaults)."""
         found = {n: self.defaults[n] for n in names}
         marks = ",".join("?" * len(names))
-        rows = tx.sql(f"SELECT name, value FROM quota_limit WHERE project_id IN ('', ?) AND name IN ({marks})"  # noqa: S608
-                      " ORDER BY project_id", project_id, *names).fetchall()
-        found.update({n: v for n, v in rows})
+        rows = tx.sql(
+            f"SELECT name, value FROM quota_limit WHERE project_id IN ('', ?) AND name IN ({marks})"
+            " ORDER BY project_id",
+            project_id,
+            *names,
+        ).fetchall()
+        found.update(dict(rows))
         return found
 
     def used(self, tx: Tx, project_id: str, names: list[str]) -> dict[str, int]:
         marks = ",".join("?" * len(names))
-        rows = tx.sql(f"SELECT name, used FROM quota_usage WHERE project_id = ? AND name IN ({marks})",  # noqa: S608
-                      project_id, *names).fetchall()
-        return {n: 0 for n in names} | {n: int(v) for n, v in rows}
+        rows = tx.sql(
+            f"SELECT name, used FROM quota_usage WHERE project_id = ? AND name IN ({marks})",
+            project_id,
+            *names,
+        ).fetchall()
+        return dict.fromkeys(names, 0) | {n: int(v) for n, v in rows}
 
     def set_limits(self, tx: Tx, project_id: str, values: Mapping[str, int]) -> None:
         for name, value in values.items():
-            tx.sql("INSERT INTO quota_limit (project_id, name, value) VALUES (?,?,?) ON CONFLICT (project_id, name)"
-                   " DO UPDATE SET value = excluded.value", project_id, name, value)
+            tx.sql(
+                "INSERT INTO quota_limit (project_id, name, value) VALUES (?,?,?) ON CONFLICT (project_id, name)"
+                " DO UPDATE SET value = excluded.value",
+                project_id,
+                name,
+                value,
+            )
 
     def clear_limits(self, tx: Tx, project_id: str, prefix: str) -> None:
         """Back to the defaults for one service's names ("compute.")."""
@@ -68,15 +82,28 @@ class Quotas:
         limits = self.limits(tx, project_id, names)
         for name in names:
             amount = amounts[name]
-            row = tx.sql("INSERT INTO quota_usage (project_id, name, used) VALUES (?,?,?) ON CONFLICT (project_id, name)"
-                         " DO UPDATE SET used = quota_usage.used + excluded.used RETURNING used",
-                         project_id, name, amount).fetchone()
+            row = tx.sql(
+                "INSERT INTO quota_usage (project_id, name, used) VALUES (?,?,?) ON CONFLICT (project_id, name)"
+                " DO UPDATE SET used = quota_usage.used + excluded.used RETURNING used",
+                project_id,
+                name,
+                amount,
+            ).fetchone()
             if limits[name] >= 0 and row[0] > limits[name] and amount > 0:
-                raise QuotaExceeded(name=name.partition(".")[2], requested=amount, used=row[0] - amount,
-                                    limit=limits[name], full_name=name)
+                raise QuotaExceeded(
+                    name=name.partition(".")[2],
+                    requested=amount,
+                    used=row[0] - amount,
+                    limit=limits[name],
+                    full_name=name,
+                )
 
     def give_back(self, tx: Tx, project_id: str, amounts: Mapping[str, int]) -> None:
         for name, amount in amounts.items():
             if amount:
-                tx.sql("UPDATE quota_usage SET used = max(0, used - ?) WHERE project_id = ? AND name = ?",
-                       amount, project_id, name)
+                tx.sql(
+                    "UPDATE quota_usage SET used = max(0, used - ?) WHERE project_id = ? AND name = ?",
+                    amount,
+                    project_id,
+                    name,
+                )

@@ -1,7 +1,7 @@
 """Loops that make the world as the rows want it: woken by events and by the clock, safe to repeat.
 
-A `Loop` looks at everything it cares about in one call. `Settling` looks at single rows whose `due_at` has come, several
-at once, each isolated: a row that fails is tried again with growing pauses, the others go on.
+A `Loop` looks at everything it cares about in one call. `settling` makes one that looks at single rows whose `due_at`
+has come, several at once, each isolated: a row that fails is tried again with growing pauses, the others go on.
 """
 
 import logging
@@ -36,8 +36,14 @@ class Loop:
     every_s: float = 60.0
 
 
-def settling(name: str, noun: type[Resource], settle: Callable[["Cloud", t.Any], None], *, watches: Sequence[str] = (),
-             workers: int = 8) -> Loop:
+def settling(
+    name: str,
+    noun: type[Resource],
+    settle: Callable[["Cloud", t.Any], None],
+    *,
+    watches: Sequence[str] = (),
+    workers: int = 8,
+) -> Loop:
     """A loop over rows of a noun that has a column `due_at: float | None` (indexed): seconds since the epoch from
     which the row wants attention, None while it is settled.
 
@@ -61,8 +67,9 @@ class _Settling:
         now = cloud.clock.now()
         column = self.noun.table.c["due_at"]
         rows = cloud.read(lambda tx: tx.find(self.noun, column <= now, order="due_at", limit=1000))
-        coming = cloud.read(lambda tx: tx.sql(
-            f"SELECT min(due_at) FROM {self.noun.table.name} WHERE due_at > ?", now).fetchone()[0])  # noqa: S608
+        coming = cloud.read(
+            lambda tx: tx.sql(f"SELECT min(due_at) FROM {self.noun.table.name} WHERE due_at > ?", now).fetchone()[0]
+        )
         waits = [coming - now] if coming is not None else []
         mine = []
         with self._lock:

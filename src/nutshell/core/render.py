@@ -35,8 +35,9 @@ class Context:
 
 
 @lru_cache(maxsize=4096)
-def _plan(noun: type[Resource], view: str, at: Version, time: Callable[[float], str]
-          ) -> tuple[tuple[tuple[str, Getter], ...], tuple[tuple[str, str, Getter], ...]]:
+def _plan(
+    noun: t.Any, view: str, at: Version, time: Callable[[float], str]
+) -> tuple[tuple[tuple[str, Getter], ...], tuple[tuple[str, str, Getter], ...]]:
     """(wire, getter) of what everybody sees, and (wire, rule, getter) of what a rule guards."""
     free: list[tuple[str, Getter]] = []
     guarded: list[tuple[str, str, Getter]] = []
@@ -83,7 +84,7 @@ OMIT = object()  # a computed member that answers this is left out
 def render_rows(ask: Ask[t.Any], noun: type[Resource], rows: Sequence[Resource], view: str) -> list[dict[str, t.Any]]:
     """Rows of one noun as JSON-able dicts."""
     ctx = Context(ask, noun.preload(ask.tx, rows) if noun.preload is not None else None)
-    free, guarded = _plan(noun, view, ask.at, ask.service.time)
+    free, guarded = _plan(t.cast(t.Any, noun), view, ask.at, ask.service.time)
     found = []
     for row in rows:
         one = {wire: value for wire, get in free if (value := get(row, ctx)) is not OMIT}

@@ -46,9 +46,9 @@ class Field:
 
 
 def field(
-    default: t.Any = dc.MISSING,
     *,
-    make: Callable[[], t.Any] | None = None,
+    default: t.Any = dc.MISSING,
+    factory: Callable[[], t.Any] | None = None,
     lo: int | float | None = None,
     hi: int | float | None = None,
     min_length: int | None = None,
@@ -61,15 +61,28 @@ def field(
     required: str = "",
     **flags: t.Any,
 ) -> t.Any:
-    """Declare an attribute of a Resource or Body. `make` is a default factory; lo/hi/lengths/pattern bound the
+    """Declare an attribute of a Resource or Body. `factory` makes the default; lo/hi/lengths/pattern bound the
     value on the wire; write: verbs ("create update") whose body may set it; the rest as in `Field`."""
     meta = None
     if any(x is not None for x in (lo, hi, min_length, max_length, pattern)):
-        meta = msgspec.Meta(ge=lo, le=hi, min_length=min_length, max_length=max_length, pattern=pattern)
-    spec = Field(write=frozenset(write.split()), span=Span.of(since, until), views=frozenset(views.split()),
-                 required=tuple(required.split()), meta=meta, **flags)
-    if make is not None:
-        return dc.field(default_factory=make, kw_only=True, metadata={"spec": spec})
+        bounds: dict[str, t.Any] = {
+            "ge": lo,
+            "le": hi,
+            "min_length": min_length,
+            "max_length": max_length,
+            "pattern": pattern,
+        }
+        meta = msgspec.Meta(**{k: v for k, v in bounds.items() if v is not None})
+    spec = Field(
+        write=frozenset(write.split()),
+        span=Span.of(since, until),
+        views=frozenset(views.split()),
+        required=tuple(required.split()),
+        meta=meta,
+        **flags,
+    )
+    if factory is not None:
+        return dc.field(default_factory=factory, kw_only=True, metadata={"spec": spec})
     return dc.field(default=default, kw_only=True, metadata={"spec": spec})
 
 
@@ -102,10 +115,10 @@ class Resource:
     """
 
     id: str = field(brief=True, filter=True, sort=True)
-    created_at: float = field(0.0, time=True, sort=True, hidden=True)
-    updated_at: float | None = field(None, time=True, sort=True, hidden=True)
-    deleted_at: float | None = field(None, time=True, hidden=True)
-    generation: int = field(1, hidden=True)
+    created_at: float = field(default=0.0, time=True, sort=True, hidden=True)
+    updated_at: float | None = field(default=None, time=True, sort=True, hidden=True)
+    deleted_at: float | None = field(default=None, time=True, hidden=True)
+    generation: int = field(default=1, hidden=True)
 
     service: t.ClassVar[str]
     one: t.ClassVar[str]
@@ -125,9 +138,20 @@ class Resource:
     event_kind: t.ClassVar[str]
 
     def __init_subclass__(
-        cls, *, service: str, one: str, many: str, path: str | None = None, key: str = "id", tombstone: bool = False,
-        visible: str = "", extras: str = "refuse", table: str = "", unique: Sequence[Sequence[str]] = (),
-        indexes: Sequence[Sequence[str]] = (), sort: str = "",
+        cls,
+        *,
+        service: str,
+        one: str,
+        many: str,
+        path: str | None = None,
+        key: str = "id",
+        tombstone: bool = False,
+        visible: str = "",
+        extras: str = "refuse",
+        table: str = "",
+        unique: Sequence[Sequence[str]] = (),
+        indexes: Sequence[Sequence[str]] = (),
+        sort: str = "",
     ) -> None:
         cls.service, cls.one, cls.many, cls.key = service, one, many, key
         cls.path = f"/{many}" if path is None else path
@@ -140,13 +164,15 @@ class Resource:
         NOUNS.append(cls)
 
     @classmethod
-    def shows(cls, wire: str, *, since: str = "", until: str = "", see: str = "", brief: bool = False,
-              views: str = "") -> Callable[[Shown], Shown]:
+    def shows(
+        cls, wire: str, *, since: str = "", until: str = "", see: str = "", brief: bool = False, views: str = ""
+    ) -> Callable[[Shown], Shown]:
         """Show a computed attribute: `f(row, ctx)`; `ctx.rel` is what `preload` returned for the whole page."""
 
         def keep(f: Shown) -> Shown:
             cls.shown[wire + (f"@{since}" if since else "")] = View(
-                wire, f, Span.of(since, until), see, brief, frozenset(views.split()))
+                wire, f, Span.of(since, until), see, brief, frozenset(views.split())
+            )
             return f
 
         return keep
@@ -197,7 +223,9 @@ def specs(cls: type) -> Mapping[str, Field]:
     found = {}
     for f in dc.fields(cls):
         spec: Field = f.metadata["spec"]
-        found[f.name] = dc.replace(spec, name=f.name, kind=hints[f.name], is_json=_column_type(hints[f.name]) is sa.JSON)
+        found[f.name] = dc.replace(
+            spec, name=f.name, kind=hints[f.name], is_json=_column_type(hints[f.name]) is sa.JSON
+        )
     return types.MappingProxyType(found)
 
 
@@ -222,13 +250,21 @@ def _column_type(kind: t.Any) -> t.Any:
     return sa.JSON
 
 
-def _table(cls: type[Resource], name: str, unique: Sequence[Sequence[str]], indexes: Sequence[Sequence[str]]) -> sa.Table:
+def _table(
+    cls: type[Resource], name: str, unique: Sequence[Sequence[str]], indexes: Sequence[Sequence[str]]
+) -> sa.Table:
     columns: list[t.Any] = []
     for f in cls.fields.values():
         kind = _column_type(f.kind)
         nullable = f.kind is not _plain(f.kind) or kind is sa.JSON
-        columns.append(sa.Column(f.name, sa.Text if kind is sa.JSON else kind, primary_key=f.name == "id",
-                                 nullable=nullable and f.name != "id"))
+        columns.append(
+            sa.Column(
+                f.name,
+                sa.Text if kind is sa.JSON else kind,
+                primary_key=f.name == "id",
+                nullable=nullable and f.name != "id",
+            )
+        )
     table = sa.Table(name, METADATA, *columns)
     alive = table.c.deleted_at.is_(None) if cls.tombstone else None
     wheres: dict[str, t.Any] = {} if alive is None else {"sqlite_where": alive, "postgresql_where": alive}

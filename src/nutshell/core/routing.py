@@ -43,10 +43,12 @@ class Router:
                 node = node.literals.setdefault(segment, _Node())
             elif m[2]:
                 node.tail = node.tail or _Node()
-                node, _ = node.tail, names.append(m[1])
+                node = node.tail
+                names.append(m[1])
             else:
                 node.param = node.param or _Node()
-                node, _ = node.param, names.append(m[1])
+                node = node.param
+                names.append(m[1])
         node.routes.append((service, route, tuple(names)))
 
     def find(self, raw_path: str) -> Found | None:
@@ -55,14 +57,16 @@ class Router:
         for node, values in _walk(self._root, segments, 0):
             if node.routes:
                 service, _, names = node.routes[0]
-                return Found(service, [r for s, r, n in node.routes if s is service], dict(zip(names, values, strict=True)))
+                mine = [r for s, r, _ in node.routes if s is service]
+                return Found(service, mine, dict(zip(names, values, strict=True)))
         return None
 
     def service_at(self, raw_path: str) -> Service | None:
         """The service a path belongs to, for the form of its errors."""
         best = None
         for s in self.services:
-            if (raw_path == s.mount or raw_path.startswith(s.mount + "/")) and (best is None or len(s.mount) > len(best.mount)):
+            here = raw_path == s.mount or raw_path.startswith(s.mount + "/")
+            if here and (best is None or len(s.mount) > len(best.mount)):
                 best = s
         return best
 

@@ -37,7 +37,7 @@ class _Item:
 
 
 @lru_cache(maxsize=4096)
-def _items(shape: type[Resource] | type[Body], verb: str, at: Version) -> dict[str, _Item]:
+def _items(shape: t.Any, verb: str, at: Version) -> dict[str, _Item]:
     """Wire name → what it must be, for this verb and version."""
     no_default = {f.name for f in dc.fields(shape) if f.default is dc.MISSING and f.default_factory is dc.MISSING}
     is_body = issubclass(shape, Body)
@@ -67,9 +67,11 @@ def check(
     With extras "keep" the unknown members are under "extra". `lax` takes "5" for 5 and "true" for True.
     """
     if not isinstance(given, Mapping):
-        raise BadRequest(f"Invalid input for field/attribute {where or 'body'}. Value: {_brief(given)}."
-                         " It is not an object.", field=where)
-    items = _items(shape, verb, at)
+        raise BadRequest(
+            f"Invalid input for field/attribute {where or 'body'}. Value: {_brief(given)}. It is not an object.",
+            field=where,
+        )
+    items = _items(t.cast(t.Any, shape), verb, at)
     found: dict[str, t.Any] = {}
     extra: dict[str, t.Any] = {}
     for wire, value in given.items():
@@ -80,14 +82,20 @@ def check(
         found[item.spec.name] = convert(value, item.kind, wire, lax=lax)
     if extra and shape.extras == "refuse":
         names = ", ".join(f"'{n}'" for n in extra)
-        raise BadRequest(f"Additional properties are not allowed ({names} {'was' if len(extra) == 1 else 'were'}"
-                         f" unexpected)", unknown=sorted(extra), field=where)
+        raise BadRequest(
+            f"Additional properties are not allowed ({names} {'was' if len(extra) == 1 else 'were'} unexpected)",
+            unknown=sorted(extra),
+            field=where,
+        )
     if shape.extras == "keep":
         found["extra"] = extra
     for wire, item in items.items():
         if item.required and item.spec.name not in found:
-            raise BadRequest(f"Invalid input for field/attribute {where or 'body'}. '{wire}' is a required property",
-                             missing=wire, field=where)
+            raise BadRequest(
+                f"Invalid input for field/attribute {where or 'body'}. '{wire}' is a required property",
+                missing=wire,
+                field=where,
+            )
     return found
 
 
@@ -96,8 +104,12 @@ def convert(value: t.Any, kind: t.Any, name: str, *, lax: bool = False) -> t.Any
     try:
         return msgspec.convert(value, kind, strict=not lax)
     except msgspec.ValidationError as why:
-        raise BadRequest(f"Invalid input for field/attribute {name}. Value: {_brief(value)}. {why}",
-                         field=name, value=value, reason=str(why)) from None
+        raise BadRequest(
+            f"Invalid input for field/attribute {name}. Value: {_brief(value)}. {why}",
+            field=name,
+            value=value,
+            reason=str(why),
+        ) from None
 
 
 def _brief(value: t.Any) -> str:

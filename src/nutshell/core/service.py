@@ -96,7 +96,12 @@ class Ask(t.Generic[N]):
 
 def own_target(who: Who) -> dict[str, t.Any]:
     """What rules are checked against when a request creates something or has no row yet: the caller's own."""
-    return {"project_id": who.project_id, "user_id": who.user_id, "domain_id": who.domain_id, "tenant_id": who.project_id}
+    return {
+        "project_id": who.project_id,
+        "user_id": who.user_id,
+        "domain_id": who.domain_id,
+        "tenant_id": who.project_id,
+    }
 
 
 @dataclass(frozen=True)
@@ -182,8 +187,17 @@ class Service:
             if self.rules.setdefault(name, text) != text:
                 raise ValueError(f"policy rule {name} is declared twice")
 
-    def route(self, method: str, path: str, *, rule: str | None = None, since: str = "", until: str = "",
-              prefixes: Sequence[str] | None = None, **rest: t.Any) -> Callable[[Handler], Handler]:
+    def route(
+        self,
+        method: str,
+        path: str,
+        *,
+        rule: str | None = None,
+        since: str = "",
+        until: str = "",
+        prefixes: Sequence[str] | None = None,
+        **rest: t.Any,
+    ) -> Callable[[Handler], Handler]:
         """A plain handler. See `Route` for the options."""
 
         def keep(f: Handler) -> Handler:
@@ -191,18 +205,33 @@ class Service:
                 raise ValueError(f"{method} {path} declares no policy rule")
             rest.setdefault("writes", method not in ("GET", "HEAD"))
             for prefix in self.prefixes if prefixes is None else prefixes:
-                self.routes.append(Route(method=method, path=path, handler=f, rule=rule, span=Span.of(since, until),
-                                         prefix=prefix, **rest))
+                self.routes.append(
+                    Route(
+                        method=method,
+                        path=path,
+                        handler=f,
+                        rule=rule,
+                        span=Span.of(since, until),
+                        prefix=prefix,
+                        **rest,
+                    )
+                )
             return f
 
         return keep
 
-    def verb(self, noun: type[Resource], verb: str, *, rule: str, method: str = "", path: str = "", **rest: t.Any
-             ) -> Callable[[Handler], Handler]:
+    def verb(
+        self, noun: type[Resource], verb: str, *, rule: str, method: str = "", path: str = "", **rest: t.Any
+    ) -> Callable[[Handler], Handler]:
         """A verb of a noun: "list", "show", "create", "update", "delete" have the usual method and path; another verb
         names its own (`path` is below the noun's, and has {id} where the row is meant)."""
-        usual = {"list": ("GET", noun.path), "show": ("GET", noun.path + "/{id}"), "create": ("POST", noun.path),
-                 "update": (self.update_method, noun.path + "/{id}"), "delete": ("DELETE", noun.path + "/{id}")}
+        usual = {
+            "list": ("GET", noun.path),
+            "show": ("GET", noun.path + "/{id}"),
+            "create": ("POST", noun.path),
+            "update": (self.update_method, noun.path + "/{id}"),
+            "delete": ("DELETE", noun.path + "/{id}"),
+        }
         default_method, default_path = usual.get(verb, ("POST", noun.path))
         method, path = method or default_method, (noun.path + path if path else default_path)
         rest.setdefault("loads", "{id}" in path)
@@ -211,14 +240,33 @@ class Service:
             rest.setdefault("body", noun)
         return self.route(method, path, rule=rule, noun=noun, verb=verb, **rest)
 
-    def action(self, noun: type[Resource], name: str, *, rule: str, body: type[Body] | None = None, http: int = 202,
-               **rest: t.Any) -> Callable[[Handler], Handler]:
+    def action(
+        self,
+        noun: type[Resource],
+        name: str,
+        *,
+        rule: str,
+        body: type[Body] | None = None,
+        http: int = 202,
+        **rest: t.Any,
+    ) -> Callable[[Handler], Handler]:
         """An action: POST <noun>/{id}/action with {name: body}. Without `body` any value is taken (usually null)."""
-        return self.route("POST", noun.path + "/{id}/action", rule=rule, noun=noun, verb=name, action=name, body=body,
-                          http=http, loads=True, **rest)
+        return self.route(
+            "POST",
+            noun.path + "/{id}/action",
+            rule=rule,
+            noun=noun,
+            verb=name,
+            action=name,
+            body=body,
+            http=http,
+            loads=True,
+            **rest,
+        )
 
-    def reads(self, noun: type[Resource], *, list_rule: str, show_rule: str, detail_rule: str = "",
-              **rest: t.Any) -> None:
+    def reads(
+        self, noun: type[Resource], *, list_rule: str, show_rule: str, detail_rule: str = "", **rest: t.Any
+    ) -> None:
         """The usual list (brief and /detail where the service has both) and show of a noun."""
         from nutshell.core.listing import list_rows, show_row
 

@@ -53,7 +53,7 @@ class Dialect(Protocol):
 
 
 class SqliteDialect:
-    sql: sa.Dialect = sqlite_dialect.dialect(paramstyle="qmark")  # type: ignore[no-untyped-call]
+    sql: sa.Dialect = sqlite_dialect.dialect(paramstyle="qmark")
 
     def run(self, connection: Any, text: str, values: Sequence[Any]) -> Cursor:
         found: Cursor = connection.execute(text, values)
@@ -80,7 +80,7 @@ class Tx:
 
     def execute(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> list[Any]:
         """Run a SQLAlchemy statement; the rows as tuples."""
-        compiled = statement.compile(dialect=self.dialect.sql, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
+        compiled = statement.compile(dialect=self.dialect.sql, compile_kwargs={"render_postcompile": True})
         bound = compiled.construct_params(values or {})
         order = compiled.positiontup if compiled.positiontup is not None else list(bound)
         cursor = self.sql(str(compiled), *[bound[name] for name in order])
@@ -106,8 +106,13 @@ class Tx:
         return found[0] if found else None
 
     def find(
-        self, noun: type[Row], *conditions: sa.ColumnElement[bool], order: str = "", limit: int | None = None,
-        deleted: bool = False, **equals: Any,
+        self,
+        noun: type[Row],
+        *conditions: sa.ColumnElement[bool],
+        order: str = "",
+        limit: int | None = None,
+        deleted: bool = False,
+        **equals: Any,
     ) -> list[Row]:
         """Rows that meet all. `equals`: column=value (None: is null; list, tuple or set: any of). `order`: "name, id desc".
 
@@ -118,18 +123,23 @@ class Tx:
         if text is None:
             return []
         tail = (f" ORDER BY {order}" if order else "") + (f" LIMIT {int(limit)}" if limit is not None else "")
-        cursor = self.sql(f"SELECT {load.columns} FROM {noun.table.name}{text}{tail}", *values)  # noqa: S608
+        cursor = self.sql(f"SELECT {load.columns} FROM {noun.table.name}{text}{tail}", *values)
         return [load.row(r) for r in cursor.fetchall()]
 
     def count(self, noun: type[Resource], *conditions: sa.ColumnElement[bool], **equals: Any) -> int:
         text, values = self._where(noun, conditions, equals, False)
         if text is None:
             return 0
-        found: int = self.sql(f"SELECT count(*) FROM {noun.table.name}{text}", *values).fetchone()[0]  # noqa: S608
+        found: int = self.sql(f"SELECT count(*) FROM {noun.table.name}{text}", *values).fetchone()[0]
         return found
 
-    def _where(self, noun: type[Resource], conditions: Sequence[sa.ColumnElement[bool]], equals: Mapping[str, Any],
-               deleted: bool) -> tuple[str | None, list[Any]]:
+    def _where(
+        self,
+        noun: type[Resource],
+        conditions: Sequence[sa.ColumnElement[bool]],
+        equals: Mapping[str, Any],
+        deleted: bool,
+    ) -> tuple[str | None, list[Any]]:
         """SQL text and values; text None when no row can match (an empty `any of`)."""
         parts: list[str] = [] if deleted or not noun.tombstone else ["deleted_at IS NULL"]
         values: list[Any] = []
@@ -150,7 +160,7 @@ class Tx:
             compiled = condition.compile(dialect=self.dialect.sql, compile_kwargs={"render_postcompile": True})
             bound = compiled.construct_params()
             parts.append(f"({compiled})")
-            values.extend(bound[n] for n in compiled.positiontup or ())  # type: ignore[attr-defined]
+            values.extend(bound[n] for n in compiled.positiontup or ())
         return (" WHERE " + " AND ".join(parts) if parts else ""), values
 
     # -- writing
@@ -160,13 +170,21 @@ class Tx:
         row = _changed(row, created_at=row.created_at or self.now)
         marks = ",".join("?" * len(load.names))
         values = [load.value(n, v) for n, v in row.__dict__.items()]
-        self.sql(f"INSERT INTO {row.table.name} ({load.columns}) VALUES ({marks})", *values)  # noqa: S608
+        self.sql(f"INSERT INTO {row.table.name} ({load.columns}) VALUES ({marks})", *values)
         if not quiet:
             self.tell(row, "create", facts)
         return row
 
-    def put(self, row: Row, *, verb: str = "update", quiet: bool = False, facts: Mapping[str, Any] | None = None,
-            touch: bool = True, **changes: Any) -> Row:
+    def put(
+        self,
+        row: Row,
+        *,
+        verb: str = "update",
+        quiet: bool = False,
+        facts: Mapping[str, Any] | None = None,
+        touch: bool = True,
+        **changes: Any,
+    ) -> Row:
         """Change a row if nobody changed it since it was read, else StaleRow. `quiet`: no event; `touch`: updated_at."""
         load = loader(type(row))
         if touch:
@@ -174,8 +192,12 @@ class Tx:
         changes["generation"] = row.generation + 1
         sets = ", ".join(f'"{n}" = ?' for n in changes)
         values = [load.value(n, v) for n, v in changes.items()]
-        cursor = self.sql(f"UPDATE {row.table.name} SET {sets} WHERE id = ? AND generation = ?",  # noqa: S608
-                          *values, row.id, row.generation)
+        cursor = self.sql(
+            f"UPDATE {row.table.name} SET {sets} WHERE id = ? AND generation = ?",
+            *values,
+            row.id,
+            row.generation,
+        )
         if cursor.rowcount != 1:
             raise StaleRow(kind=row.one, id=row.id)
         new = _changed(row, **changes)
@@ -188,7 +210,7 @@ class Tx:
         if row.tombstone:
             self.put(row, quiet=True, deleted_at=self.now)
         else:
-            cursor = self.sql(f"DELETE FROM {row.table.name} WHERE id = ? AND generation = ?", row.id, row.generation)  # noqa: S608
+            cursor = self.sql(f"DELETE FROM {row.table.name} WHERE id = ? AND generation = ?", row.id, row.generation)
             if cursor.rowcount != 1:
                 raise StaleRow(kind=row.one, id=row.id)
         if not quiet:
@@ -199,20 +221,38 @@ class Tx:
         if not equals and not conditions:
             raise ValueError("drop_where needs a condition")
         text, values = self._where(noun, conditions, equals, True)
-        return 0 if text is None else self.sql(f"DELETE FROM {noun.table.name}{text}", *values).rowcount  # noqa: S608
+        return 0 if text is None else self.sql(f"DELETE FROM {noun.table.name}{text}", *values).rowcount
 
     def tell(self, row: Resource, verb: str, facts: Mapping[str, Any]) -> None:
         """Record an event about this row, and wake whoever watches its kind."""
         request = self.request
-        self.events.append(Event(
-            at=self.now, kind=row.event_kind, verb=verb, resource_id=row.id,
-            project_id=getattr(row, "project_id", "") or "", user_id=request.user_id, request_id=request.id, facts=facts))
+        self.events.append(
+            Event(
+                at=self.now,
+                kind=row.event_kind,
+                verb=verb,
+                resource_id=row.id,
+                project_id=getattr(row, "project_id", "") or "",
+                user_id=request.user_id,
+                request_id=request.id,
+                facts=facts,
+            )
+        )
 
     def flush_events(self) -> None:
         for e in self.events:
-            self.sql(f"INSERT INTO {EVENTS.name} (at, kind, verb, resource_id, project_id, user_id, request_id, facts)"  # noqa: S608
-                     " VALUES (?,?,?,?,?,?,?,?)", e.at, e.kind, e.verb, e.resource_id, e.project_id, e.user_id,
-                     e.request_id, msgspec.json.encode(e.facts).decode())
+            self.sql(
+                f"INSERT INTO {EVENTS.name} (at, kind, verb, resource_id, project_id, user_id, request_id, facts)"
+                " VALUES (?,?,?,?,?,?,?,?)",
+                e.at,
+                e.kind,
+                e.verb,
+                e.resource_id,
+                e.project_id,
+                e.user_id,
+                e.request_id,
+                msgspec.json.encode(e.facts).decode(),
+            )
 
 
 def _changed(row: Row, **changes: Any) -> Row:
@@ -252,8 +292,9 @@ class SqliteStore:
         self._thread.start()
 
     def _connect(self) -> sqlite3.Connection:
-        c = sqlite3.connect(self._uri, uri=True, check_same_thread=False, isolation_level=None, timeout=30,
-                            cached_statements=512)
+        c = sqlite3.connect(
+            self._uri, uri=True, check_same_thread=False, isolation_level=None, timeout=30, cached_statements=512
+        )
         if not self._in_memory:
             c.execute("PRAGMA journal_mode=WAL")
             c.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'NORMAL'}")
@@ -384,8 +425,10 @@ def schema_text() -> str:
     parts = []
     for table in METADATA.sorted_tables:
         parts.append(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)))
-        parts.extend(str(CreateIndex(i, if_not_exists=True).compile(dialect=dialect))
-                     for i in sorted(table.indexes, key=lambda i: i.name or ""))
+        parts.extend(
+            str(CreateIndex(i, if_not_exists=True).compile(dialect=dialect))
+            for i in sorted(table.indexes, key=lambda i: i.name or "")
+        )
     return ";\n".join(parts) + ";"
 
 

@@ -20,15 +20,33 @@ class Traces:
         self._count: dict[tuple[str, str, int], int] = {}
         self._seconds: dict[tuple[str, str], float] = {}
 
-    def finished(self, ask: Ask[t.Any] | None, request_id: str, method: str, path: str, http: int, seconds: float,
-                 sent: int, service: str) -> None:
+    def finished(
+        self,
+        ask: Ask[t.Any] | None,
+        request_id: str,
+        method: str,
+        path: str,
+        http: int,
+        seconds: float,
+        sent: int,
+        service: str,
+    ) -> None:
         """One request is over."""
         tx = ask.tx if ask is not None else None
-        entry = {"at": time.time(), "request_id": request_id, "method": method, "path": path, "status": http,
-                 "ms": round(seconds * 1000, 3), "bytes": sent, "sql": tx.sql_count if tx is not None else 0,
-                 "user_id": ask.who.user_id if ask is not None else "",
-                 "project_id": ask.who.project_id if ask is not None else "", "service": service,
-                 "verb": f"{ask.route.noun.event_kind}.{ask.route.verb}" if ask is not None and ask.route.noun else ""}
+        entry = {
+            "at": time.time(),
+            "request_id": request_id,
+            "method": method,
+            "path": path,
+            "status": http,
+            "ms": round(seconds * 1000, 3),
+            "bytes": sent,
+            "sql": tx.sql_count if tx is not None else 0,
+            "user_id": ask.who.user_id if ask is not None else "",
+            "project_id": ask.who.project_id if ask is not None else "",
+            "service": service,
+            "verb": f"{ask.route.noun.event_kind}.{ask.route.verb}" if ask is not None and ask.route.noun else "",
+        }
         self.ring.append(entry)
         key = (service, method, http)
         self._count[key] = self._count.get(key, 0) + 1
@@ -39,10 +57,16 @@ class Traces:
     def metrics(self) -> str:
         """Prometheus text exposition format, version 0.0.4."""
         lines = ["# HELP nutshell_requests_total Requests answered.", "# TYPE nutshell_requests_total counter"]
-        lines += [f'nutshell_requests_total{{service="{s}",method="{m}",status="{h}"}} {n}'
-                  for (s, m, h), n in sorted(self._count.items())]
-        lines += ["# HELP nutshell_request_seconds_total Time spent answering.",
-                  "# TYPE nutshell_request_seconds_total counter"]
-        lines += [f'nutshell_request_seconds_total{{service="{s}",method="{m}"}} {v:.6f}'
-                  for (s, m), v in sorted(self._seconds.items())]
+        lines += [
+            f'nutshell_requests_total{{service="{s}",method="{m}",status="{h}"}} {n}'
+            for (s, m, h), n in sorted(self._count.items())
+        ]
+        lines += [
+            "# HELP nutshell_request_seconds_total Time spent answering.",
+            "# TYPE nutshell_request_seconds_total counter",
+        ]
+        lines += [
+            f'nutshell_request_seconds_total{{service="{s}",method="{m}"}} {v:.6f}'
+            for (s, m), v in sorted(self._seconds.items())
+        ]
         return "\n".join(lines) + "\n"

@@ -14,7 +14,7 @@ NEVER: Version = (9999, 9999)
 
 
 def version(text: str) -> Version:
-    """"2.79" → (2, 79); the empty text is `ALWAYS`. Raises ValueError."""
+    """ "2.79" → (2, 79); the empty text is `ALWAYS`. Raises ValueError."""
     if not text:
         return ALWAYS
     major, _, minor = text.partition(".")

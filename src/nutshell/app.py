@@ -1,0 +1,180 @@
+"""Wiring: the services as one flat list, the request pipeline (`core/http.py`), the drivers and the loops.
+
+Started by `nutshell up` as `python -m nutshell.app --settings FILE`; `run` blocks until SIGTERM.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from nutshell.core.clock import Clock
+from nutshell.core.cloud import Cloud
+from nutshell.core.config import CloudConfig, Settings
+from nutshell.core.policy import COMMON, Rules
+from nutshell.core.quota import Quotas
+from nutshell.core.reconcile import Loop, Runner
+from nutshell.core.service import Service
+from nutshell.core.store import SqliteStore, Tx
+from nutshell.core.system import system_service
+from nutshell.core.trace import Traces
+
+log = logging.getLogger("nutshell")
+
+# One module a service. Each offers:
+#   service: Service                     its routes, rules, error format
+#   config: type                         its table of settings
+#   quotas: Mapping[str, int]            default limits by resource name
+#   wire(cloud: Cloud) -> None           registers its port and drivers, before the first request
+#   loops(cloud: Cloud) -> list[Loop]
+#   seed(cloud: Cloud, tx: Tx) -> None   what must exist from the first start on; runs at every start
+SERVICES = ("identity", "image", "placement", "network", "volume", "compute")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A service's module, with what it may leave out filled in."""
+
+    service: Service
+    config: type
+    quotas: Mapping[str, int]
+    wire: Callable[[Cloud], None]
+    loops: Callable[[Cloud], Sequence[Loop]]
+    seed: Callable[[Cloud, Tx], None]
+
+
+def parts() -> list[Part]:
+    found = []
+    for name in SERVICES:
+        module = import_module(f"nutshell.{name}.wiring")
+        found.append(Part(module.service, module.config, module.quotas, module.wire, module.loops, module.seed))
+    return found
+
+
+def tables(of: Sequence[Part]) -> list[type]:
+    """Every table of settings there is."""
+    return [CloudConfig, *(p.config for p in of)]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A cloud that is wired and seeded: give `app` to a server, start `runner`'s loops."""
+
+    cloud: Cloud
+    app: Any
+    runner: Runner
+    traces: Traces
+
+    def close(self) -> None:
+        self.runner.stop()
+        self.cloud.store.close()
+
+
+def build(settings: Settings, clock: Clock | None = None, of: Sequence[Part] | None = None) -> Running:
+    """A cloud from its settings: state opened, services wired, first things seeded; no socket, no loop runs yet."""
+    from nutshell.core.http import App
+
+    of = parts() if of is None else of
+    config = settings[CloudConfig]
+    clock = clock or Clock()
+    state = config.state
+    if state is not None:
+        state.mkdir(parents=True, exist_ok=True)
+    store = SqliteStore(state / "cloud.db" if state else None, clock, durable=not config.simulate)
+    traces = Traces()
+    services = [*(p.service for p in of), system_service(traces)]
+    rules: dict[str, str] = dict(COMMON)
+    for s in services:
+        rules.update(s.rules)
+    quotas = {f"{p.service.name}.{name}": value for p in of for name, value in p.quotas.items()}
+    cloud = Cloud(
+        store=store,
+        clock=clock,
+        settings=settings,
+        services=services,
+        rules=Rules(rules, operator_rules(state)),
+        quotas=Quotas(quotas),
+    )
+    for p in of:
+        p.wire(cloud)
+
+    def seed(tx: Tx) -> None:
+        for p in of:
+            p.seed(cloud, tx)
+
+    cloud.write(seed)
+    runner = Runner(cloud, [loop for p in of for loop in p.loops(cloud)])
+    return Running(cloud, App(cloud, traces), runner, traces)
+
+
+def operator_rules(state: Path | None) -> dict[str, str]:
+    """The operator's policy.yaml in the state directory: rule name → text."""
+    if state is None or not (state / "policy.yaml").exists():
+        return {}
+    import yaml
+
+    found = yaml.safe_load((state / "policy.yaml").read_text()) or {}
+    if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+        raise ValueError("policy.yaml must map rule names to rule texts")
+    return {str(k): v for k, v in found.items()}
+
+
+def run(settings: Settings, ready_fd: int | None = None) -> None:
+    """Serve until SIGTERM or SIGINT. Writes b"ready\\n" to `ready_fd` once every service answers."""
+    sys.setswitchinterval(0.001)  # the writer's thread must not wait 5 ms for its turn
+    running = build(settings)
+    try:
+        asyncio.run(_serve(running, settings[CloudConfig], ready_fd))
+    finally:
+        running.close()
+
+
+async def _serve(running: Running, config: CloudConfig, ready_fd: int | None) -> None:
+    from granian.constants import Interfaces
+    from granian.server.embed import Server
+
+    server = Server(
+        running.app,
+        address=config.host,
+        port=config.port,
+        interface=Interfaces.ASGI,
+        log_enabled=False,
+        ssl_cert=config.tls_cert,
+        ssl_key=config.tls_key,
+    )
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    serving = asyncio.create_task(server.serve())
+    running.runner.start()
+    await _listening(config, serving)
+    if ready_fd is not None:
+        os.write(ready_fd, b"ready\n")
+        os.close(ready_fd)
+    waiting = asyncio.create_task(ended.wait())
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if not serving.done():
+        server.stop()  # type: ignore[no-untyped-call]
+    await serving
+
+
+async def _listening(config: CloudConfig, serving: "asyncio.Task[Any]") -> None:
+    """Return once the port takes connections, or raise what kept the server from it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.host, config.host)
+    while True:
+        if serving.done():
+            serving.result()
+            raise RuntimeError("the server ended before it listened")
+        try:
+            with socket.create_connection((host, config.port), timeout=1):
+                return
+        except OSError:
+            await asyncio.sleep(0.005)
