@@ -80,7 +80,7 @@ class Tx:
 
     def execute(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> list[Any]:
         """Run a SQLAlchemy statement; the rows as tuples."""
-        compiled = statement.compile(dialect=self.dialect.sql, compile_kwargs={"render_postcompile": True})
+        compiled = statement.compile(dialect=self.dialect.sql, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
         bound = compiled.construct_params(values or {})
         order = compiled.positiontup if compiled.positiontup is not None else list(bound)
         cursor = self.sql(str(compiled), *[bound[name] for name in order])
@@ -114,7 +114,7 @@ class Tx:
         deleted: bool = False,
         **equals: Any,
     ) -> list[Row]:
-        """Rows that meet all. `equals`: column=value (None: is null; list, tuple or set: any of). `order`: "name, id desc".
+        """Rows that meet all. `equals`: column=value (None: is null; a list: any of). `order`: "name, id desc".
 
         Deleted rows only with `deleted=True` (then living and dead).
         """
