@@ -21,7 +21,7 @@ from nutshell.cli.states import take_lock
 class Programs:
     """What is run for the two processes of a cloud."""
 
-    api: tuple[str, ...] = (sys.executable, "-m", "nutshell.app")
+    api: tuple[str, ...] = (sys.executable, "-m", "nutshell.cli.api")
     host: tuple[str, ...] = (sys.executable, "-m", "nutshell.host.main")
 
 

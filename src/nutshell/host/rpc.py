@@ -259,8 +259,10 @@ def _listen(path: Path, owner: tuple[int, int] | None) -> socket.socket:
 class Client:
     """A pool of connections to one host. Threads share it freely."""
 
-    def __init__(self, path: Path, patience_s: float = 10.0) -> None:
+    def __init__(self, path: Path, patience_s: float = 10.0, request_id: Callable[[], str] = REQUEST.get) -> None:
+        """`request_id` says on behalf of which request the present thread calls."""
         self._path = path
+        self._request_id = request_id
         self._patience_s = patience_s
         self._idle: list[socket.socket] = []
         self._lock = threading.Lock()
@@ -287,7 +289,7 @@ class Client:
     def call(self, driver: str, method: str, arguments: tuple[Any, ...]) -> msgspec.Raw:
         """The result, undecoded. Repeats over the host's restart, for `patience_s` after it was first missed."""
         operation_id = OPERATION.get() or f"call-{uuid.uuid4()}"
-        body = _encode(_Call(driver, method, operation_id, REQUEST.get(), msgspec.Raw(_encode(arguments))))
+        body = _encode(_Call(driver, method, operation_id, self._request_id(), msgspec.Raw(_encode(arguments))))
         if len(body) > LONGEST:
             raise DriverFault(f"{driver}.{method}: {len(body)} bytes of arguments are too many", final=True)
         deadline: float | None = None
