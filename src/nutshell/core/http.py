@@ -61,13 +61,14 @@ class App:
             ask = await self._ask(scope, found, method, path, given, request_id)
             answer = await self._answer(ask, receive, send)
         except Fault as fault:
-            answer = self._refusal(fault, service, request_id)
+            answer = self._refusal(fault, service, request_id, given)
         except Exception:
             log.exception("%s %s %s failed", request_id, method, path)
             answer = self._refusal(
                 Fault("The server has either erred or is incapable of performing the requested operation."),
                 service,
                 request_id,
+                given,
             )
         if answer is None:  # a websocket served itself
             return
@@ -176,8 +177,11 @@ class App:
         return cloud.store.read(lambda tx: perform(ask, tx))
 
     @staticmethod
-    def _refusal(fault: Fault, service: Service | None, request_id: str) -> Answer:
+    def _refusal(fault: Fault, service: Service | None, request_id: str, headers: Mapping[str, str]) -> Answer:
         from nutshell.core.service import plain_error
+
+        if service is not None and service.refuses is not None:
+            return service.refuses(fault, headers)
 
         body = (service.error if service is not None else plain_error)(fault, request_id)
         return Answer(fault.http, body, fault.headers)

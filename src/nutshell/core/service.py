@@ -154,6 +154,7 @@ class Service:
     prefixes: Sequence[str] = ("",)
     versions: Versions | None = None
     error: Callable[[Fault, str], t.Any] = plain_error
+    refuses: Callable[[Fault, Mapping[str, str]], "Answer"] | None = None  # instead of `error`, where Accept matters
     time: Callable[[float], str] = iso_seconds
     page_links: Callable[[Ask[t.Any], str, Sequence[t.Any], bool], dict[str, t.Any]] = plain_links
     max_limit: int | None = PLURAL_LIMIT
