@@ -1,6 +1,6 @@
 """The API process: reads what `nutshell up` says, sets up its log, serves until it is told to end.
 
-Started as `python -m nutshell.cli.api --settings-json FD --ready-fd FD`. On the ready pipe it says "ready", or "error: "
+Started as `python -m nutshell.cli.api --settings-json FD --ready-fd FD`. On the ready pipe it says "ready", or "error:"
 and why its settings cannot be used.
 """
 

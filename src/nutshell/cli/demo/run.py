@@ -8,8 +8,8 @@ from typing import Any
 
 from nutshell.cli import processes
 from nutshell.cli.demo.guests import Guest, make_key, ping
-from nutshell.cli.demo.session import DemoFailed, Session, wait_until
 from nutshell.cli.demo.screen import Screen, open_screen
+from nutshell.cli.demo.session import DemoFailed, Session, wait_until
 from nutshell.cli.places import Places, read_json
 from nutshell.cli.says import Refusal, accounts_in, environment, state_option
 
