@@ -26,16 +26,23 @@ def privileged() -> list[str] | None:
     return None
 
 
-def start(places: Places, programs: Programs, identity: str, user: tuple[int, int] | None, api_port: int) -> str:
-    """Start the host process unless it runs; returns, once it serves, what guests run on ("KVM", "QEMU")."""
+def start(places: Places, programs: Programs, identity: str, user: tuple[int, int] | None, api: str) -> str:
+    """Start the host process unless it runs; returns, once it serves, what guests run on ("KVM", "QEMU").
+
+    `api` is where the API answers on this machine. A host process that was told another address is started anew.
+    """
     before = _as_root()
     export_package()
     owner = user or (os.geteuid(), os.getegid())
     log = places.logs / "host.log"
+    arguments = ["serve", "--state", str(places.state), "--cloud", identity]
+    arguments += ["--api-user", f"{owner[0]}:{owner[1]}", "--metadata", api]
     process = None
-    if processes.find(places.run / "host.json") is None:
-        arguments = ["serve", "--state", str(places.state), "--cloud", identity]
-        arguments += ["--api-user", f"{owner[0]}:{owner[1]}", "--api-port", str(api_port)]
+    running = processes.find(places.run / "host.json")
+    if running is not None and running.facts.get("arguments") != arguments:
+        stop(places, programs, clear=False)
+        running = None
+    if running is None:
         process = processes.spawn([*before, *programs.host, *arguments], log)
     from nutshell.compute.capability import Hypervisor
     from nutshell.core.drivers import DriverFault
@@ -63,17 +70,21 @@ def stop(places: Places, programs: Programs, clear: bool) -> None:
         raise Refusal(f"could not {arguments[0]} the host side: {done.stderr.strip() or done.stdout.strip()}")
 
 
-def build_tiny_once(places: Places, programs: Programs) -> None:
-    """Build the tiny image on the first real start; it is kept. Takes some seconds."""
-    if places.tiny_image.exists():
-        return
-    places.tiny_image.parent.mkdir(exist_ok=True)
-    build_tiny(places.tiny_image)
+def build_tiny_once(places: Places) -> None:
+    """Build the tiny image on the first real start; it is kept. Takes some ten seconds."""
+    if not places.tiny_image.exists():
+        build_tiny(places.tiny_image, places.tiny_image.parent / "packages")
 
 
-def build_tiny(target: Path) -> None:
-    """Write the tiny image: a qcow2 that boots from its own disk."""
-    raise Refusal(f"cannot build {target}: the builder is missing")
+def build_tiny(target: Path, downloads: Path | None = None) -> None:
+    """Write the tiny image: a qcow2 that boots from its own disk. Raises Refusal when something is missing."""
+    from nutshell.host.tiny.build import BuildFailed
+    from nutshell.host.tiny.build import build_tiny as build
+
+    try:
+        build(target, lambda _step, _part: None, downloads)
+    except BuildFailed as failure:
+        raise Refusal(f"the tiny image was not built: {failure}", 2) from failure
 
 
 def _as_root() -> Sequence[str]:

@@ -43,6 +43,11 @@ class Places:
         return self.run / "host.sock"
 
     @property
+    def metadata_secret(self) -> Path:
+        """Shared by the API and the host process: a request that carries it was passed on by the host."""
+        return self.state / "metadata.secret"
+
+    @property
     def tiny_image(self) -> Path:
         return self.state / "cache" / "tiny.qcow2"
 

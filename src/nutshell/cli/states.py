@@ -23,7 +23,7 @@ def prepare(places: Places, simulate: bool, user: tuple[int, int] | None) -> str
     try:
         places.state.mkdir(parents=True, exist_ok=True)
         for directory in (places.run, places.logs, places.host_state):
-            directory.mkdir(exist_ok=True)
+            directory.mkdir(mode=0o711, exist_ok=True)
     except OSError as error:
         raise Refusal(f"cannot make {error.filename}: {error.strerror}; choose another with --state DIR", 2) from error
     said = read_json(places.mark) or {}
@@ -34,6 +34,9 @@ def prepare(places: Places, simulate: bool, user: tuple[int, int] | None) -> str
         os.chown(places.state, 0, gid)
     places.state.chmod(0o1770 if user is not None else 0o700)
     identity = said.get("id") or secrets.token_hex(3)
+    if not simulate and not places.metadata_secret.exists():
+        write_private(places.metadata_secret, secrets.token_hex(32))
+        os.chown(places.metadata_secret, uid, gid)
     now = {"id": identity, "simulate": simulate, "uid": uid}
     if said != now:
         write_private(places.mark, json.dumps(now))

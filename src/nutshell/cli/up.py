@@ -133,8 +133,10 @@ def _facts(cloud: CloudConfig, user: tuple[int, int] | None, notes: list[str]) -
 def _start_host(wanted: Wanted, programs: Programs, identity: str, user: Any) -> str:
     from nutshell.cli import hosts
 
-    hosts.build_tiny_once(wanted.places, programs)
-    return hosts.start(wanted.places, programs, identity, tuple(user) if user else None, wanted.cloud.port)
+    cloud = wanted.cloud
+    api = base_url(cloud.host, cloud.port, cloud.tls_cert is not None)
+    hosts.build_tiny_once(wanted.places)
+    return hosts.start(wanted.places, programs, identity, tuple(user) if user else None, api)
 
 
 def _identity(wanted: Wanted) -> str:
