@@ -1,5 +1,6 @@
 """What every network driver must do (network/capability.py): the order of calls, repeats, and what it then holds."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,14 @@ def build(driver: NetworkDriver) -> None:
     driver.ensure_router(router())
 
 
-@pytest.fixture(params=["memory", "remote"])
+REAL = pytest.param("linux", marks=pytest.mark.real)
+
+
+@pytest.fixture(params=["memory", "remote", REAL])
 def driver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NetworkDriver]:
+    if request.param == "linux":
+        yield from linux_driver(tmp_path)
+        return
     memory = MemoryNetwork(tmp_path)
     if request.param == "memory":
         yield memory
@@ -87,6 +94,22 @@ def driver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NetworkDr
         server = Server(tmp_path / "rpc", {"network": ((NetworkDriver,), memory)})
         yield proxy(tmp_path / "rpc", "network", (NetworkDriver,))
         server.close()
+
+
+def linux_driver(directory: Path) -> Iterator[NetworkDriver]:
+    from nutshell.host.net.doctor import doctor
+
+    unmet = [need for need, met, _ in doctor() if not met]
+    if unmet:
+        pytest.skip(f"this machine lacks {', '.join(unmet)}")
+    from nutshell.host.net.driver import LinuxNetwork
+
+    linux = LinuxNetwork(directory, f"t{os.getpid() % 0xFFFFF:05x}", ("http://127.0.0.1:1/metadata", "secret"))
+    try:
+        yield linux
+    finally:
+        linux.remove_everything()
+        linux.close()
 
 
 def test_it_is_a_network_driver(driver: NetworkDriver) -> None:
