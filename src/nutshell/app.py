@@ -18,6 +18,7 @@ from typing import Any
 from nutshell.core.clock import Clock
 from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig, Settings
+from nutshell.core.housekeeping import HOUSEKEEPING
 from nutshell.core.policy import COMMON, Rules
 from nutshell.core.quota import Quotas
 from nutshell.core.reconcile import Loop, Runner
@@ -110,7 +111,7 @@ def build(settings: Settings, clock: Clock | None = None, of: Sequence[Part] | N
             p.seed(cloud, tx)
 
     cloud.write(seed)
-    runner = Runner(cloud, [loop for p in of for loop in p.loops(cloud)])
+    runner = Runner(cloud, [HOUSEKEEPING, *(loop for p in of for loop in p.loops(cloud))])
     return Running(cloud, App(cloud, traces), runner, traces)
 
 

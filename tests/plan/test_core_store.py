@@ -6,16 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests import toy
+from tests.toy import Boat
 
 from nutshell.app import Running
 from nutshell.core.clock import Clock
 from nutshell.core.errors import QuotaExceeded, StaleRow
 from nutshell.core.events import Event, cursor_of, move_cursor, prune, read_after
+from nutshell.core.housekeeping import sweep
 from nutshell.core.operations import Operation, begin
 from nutshell.core.quota import Quotas
 from nutshell.core.store import SqliteStore, Tx
-from tests import toy
-from tests.toy import Boat
 
 
 @pytest.fixture
@@ -200,5 +201,21 @@ def test_the_loop_settles_new_rows_and_isolates_failures(tmp_path: Path) -> None
                 break
             done.wait(0.02)
         assert done.is_set()
+    finally:
+        running.close()
+
+
+def test_housekeeping_forgets_what_is_long_over(tmp_path: Path) -> None:
+    running = toy.start(tmp_path)
+    cloud = running.cloud
+    try:
+        cloud.write(lambda tx: tx.add(Boat(id="old", name="old", project_id="p")))
+        cloud.write(lambda tx: tx.drop(tx.need(Boat, "old")))
+        cloud.write(lambda tx: tx.add(Boat(id="kept", name="kept", project_id="p")))
+        sweep(cloud)
+        assert len(cloud.read(lambda tx: tx.find(Boat, deleted=True))) == 2
+        cloud.clock.step(31 * 86400)
+        sweep(cloud)
+        assert [b.id for b in cloud.read(lambda tx: tx.find(Boat, deleted=True))] == ["kept"]
     finally:
         running.close()
