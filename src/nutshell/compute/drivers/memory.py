@@ -174,7 +174,7 @@ class MemoryHypervisor:
         self._move("suspend", server_id, Power.SUSPENDED, from_=_ALIVE)
 
     def resume(self, server_id: str) -> None:
-        self._move("resume", server_id, Power.RUNNING, from_=(Power.SUSPENDED,))
+        self._move("resume", server_id, Power.RUNNING, from_=(Power.SUSPENDED, Power.PAUSED))
 
     # HotPluggable
 
@@ -247,7 +247,7 @@ class MemoryHypervisor:
         return self._make_disk("create_blank", host, server_id, disk, size)
 
     def write_config_drive(self, host: str, server_id: str, files: dict[str, bytes]) -> Disk:
-        disk = Disk("config", f"memory:{server_id}/config", "raw", "sda", bus="sata", cdrom=True, read_only=True)
+        disk = Disk("config", f"memory:{server_id}/config", "raw", "sda", bus="scsi", cdrom=True, read_only=True)
         return self._make_disk("write_config_drive", host, server_id, disk, sum(map(len, files.values())), files)
 
     def config_drive(self, server_id: str) -> dict[str, bytes] | None:
