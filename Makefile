@@ -1,0 +1,61 @@
+# Every target installs what it lacks first; a second run is quick and changes nothing.
+# make demo|up|down take STATE=dir and PORT=n.
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+NUTSHELL := $(BIN)/nutshell
+OPTIONS := $(if $(STATE),--state $(STATE))
+
+# What real servers need on this machine, and what builds the tiny image.
+DEBIAN := qemu-system-x86 qemu-utils nftables libnftables1 dnsmasq-base iproute2 conntrack e2fsprogs dosfstools \
+    syslinux syslinux-common mtools cpio openssh-client iputils-ping
+
+.PHONY: help demo up down test check bench docs clean debian
+
+help:
+	@echo "make demo    a real server on a real network with a real volume, shown step by step (as root)"
+	@echo "make up      start the cloud; make down ends it and its guests   (STATE=dir PORT=n)"
+	@echo "make test    the tests; make check: lint, types, house rules; make bench: the promised numbers"
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || scripts/install-debian python3-venv
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/made pyproject.toml
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[real]'
+	@touch $@
+
+$(VENV)/tested: $(VENV)/installed
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[real,postgresql,test]'
+	@touch $@
+
+debian:
+	@scripts/install-debian $(DEBIAN)
+
+up: debian $(VENV)/installed
+	$(NUTSHELL) up $(OPTIONS) $(if $(PORT),--port $(PORT))
+
+demo: up
+	$(NUTSHELL) demo $(OPTIONS)
+
+down: $(VENV)/installed
+	$(NUTSHELL) down $(OPTIONS)
+
+test: $(VENV)/tested
+	$(BIN)/python -m pytest -n auto -m 'not real'
+
+check: $(VENV)/tested
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/tested
+	$(BIN)/python bench/bench.py
+
+docs: $(VENV)/installed
+	$(BIN)/python -m nutshell.cli.reference docs
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
