@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import RLock
 
 from nutshell.core.drivers import DriverFault
-from nutshell.host.net import dnsmasq, doctor, namespaces, rules
+from nutshell.host.net import dnsmasq, doctor, namespaces, rules, taps
 from nutshell.host.net.fabric import Fabric, State
 from nutshell.host.net.groups import Groups
 from nutshell.host.net.listeners import Listeners
@@ -26,6 +26,8 @@ from nutshell.host.net.ports import Ports
 from nutshell.host.net.routers import Routers
 from nutshell.host.net.specs import Specs
 from nutshell.network.capability import Existing, Group, Network, Port, Router
+
+_PATIENCE_S = 2.0
 
 
 class LinuxNetwork:
@@ -110,7 +112,11 @@ class LinuxNetwork:
     def open_tap(self, port_id: str) -> int:
         """A file descriptor of the port's tap for the hypervisor (with virtio headers), to be closed by the caller."""
         with self._call():
-            return self._ports.open(port_id)
+            name = self._ports.tap(port_id)
+        try:  # without the lock: a dying guest may take a while to let go
+            return self._fabric.space.run(lambda: taps.attach(name, _PATIENCE_S))
+        except OSError as error:
+            raise DriverFault(f"the tap of port {port_id} does not open: {error.strerror}") from error
 
     def remove_everything(self) -> None:
         """No namespace, link, table, process or file of this cloud is left; nothing of another's is touched."""

@@ -11,8 +11,6 @@ from nutshell.host.net.names import checked
 from nutshell.host.net.specs import Specs
 from nutshell.network.capability import Network, Port
 
-OPEN_PATIENCE_S = 2.0
-
 
 class Ports:
     def __init__(self, fabric: Fabric, specs: Specs[rules.NumberedPort], networks: Specs[Network]) -> None:
@@ -58,15 +56,12 @@ class Ports:
         for id in port_ids:
             self._specs.drop(id)
 
-    def open(self, port_id: str) -> int:
-        """A file descriptor of the port's tap, with virtio headers; DriverFault while another guest holds it."""
+    def tap(self, port_id: str) -> str:
+        """The name of the port's tap in the fabric; DriverFault when it is not there."""
         name = self._fabric.names.tap(checked(port_id))
         if port_id not in self._fabric.state.ports or self._fabric.space.links().find(name) is None:
             raise DriverFault(f"there is no port {port_id}")
-        try:
-            return self._fabric.space.run(lambda: taps.attach(name, OPEN_PATIENCE_S))
-        except OSError as error:
-            raise DriverFault(f"the tap of port {port_id} does not open: {error.strerror}") from error
+        return name
 
     def _check(self, state: State, port: Port) -> None:
         checked(port.port_id)
