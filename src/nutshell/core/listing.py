@@ -29,6 +29,7 @@ NOT_FILTERS = frozenset(
         "with_count",
     }
 )
+Where = t.Callable[[], sa.ColumnElement[bool]]
 _COMPILED: dict[t.Any, tuple[str, tuple[str, ...]]] = {}
 
 
@@ -68,17 +69,18 @@ def select_page(
         keys = [(name, not down) for name, down in keys]
     shape: list[t.Any] = [noun, tuple(keys), limit is None, deleted]
     values: dict[str, t.Any] = {}
-    wheres: list[t.Any] = [*conditions]
+    wheres: list[Where] = [_given(c) for c in conditions]  # made only when the query is not known yet
     cachable = not conditions
     if noun.tombstone and not deleted:
-        wheres.append(noun.table.c.deleted_at.is_(None))
+        wheres.append(lambda: noun.table.c.deleted_at.is_(None))
     for name, value in equals.items():
         wheres.append(_equal(noun, name, f"e_{name}", [value], values, shape))
     cachable = _filter(ask, noun, wheres, values, shape) and cachable
     cachable = _scope(ask, noun, wheres, shape) and cachable
     marker = ask.asked("marker")
     if marker:
-        wheres.append(_after(ask, noun, keys, marker, values, shape))
+        beyond = _after(ask, noun, keys, marker, values, shape)
+        wheres.append(_given(beyond))
     key = tuple(shape)
     text = _COMPILED.get(key) if cachable else None
     if text is None:
@@ -95,6 +97,10 @@ def select_page(
     return Page(rows[::-1] if reverse else rows, more)
 
 
+def _given(condition: sa.ColumnElement[bool]) -> Where:
+    return lambda: condition
+
+
 def _value(ask: Ask[t.Any], values: t.Mapping[str, t.Any], name: str) -> t.Any:
     return ask.who.credential(name[4:]) if name.startswith("who_") else values[name]
 
@@ -102,12 +108,12 @@ def _value(ask: Ask[t.Any], values: t.Mapping[str, t.Any], name: str) -> t.Any:
 def _compile(
     ask: Ask[t.Any],
     noun: type[Resource],
-    wheres: Sequence[t.Any],
+    wheres: Sequence[Where],
     keys: Sequence[tuple[str, bool]],
     limit: int | None,
     values: dict[str, t.Any],
 ) -> tuple[str, tuple[str, ...]]:
-    statement = sa.select(*(noun.table.c[n] for n in noun.fields)).where(*wheres)
+    statement = sa.select(*(noun.table.c[n] for n in noun.fields)).where(*(where() for where in wheres))
     for name, down in keys:
         for expression in _order(noun, name):
             statement = statement.order_by(expression.desc() if down else expression)
@@ -223,7 +229,7 @@ def _after(
 
 
 def _filter(
-    ask: Ask[t.Any], noun: type[Resource], wheres: list[t.Any], values: dict[str, t.Any], shape: list[t.Any]
+    ask: Ask[t.Any], noun: type[Resource], wheres: list[Where], values: dict[str, t.Any], shape: list[t.Any]
 ) -> bool:
     """Add the query's filters; False when a noun's own filter made the query's text its own."""
     columns = {f.on_wire: f for f in noun.fields.values() if filterable(ask, f)}
@@ -233,7 +239,7 @@ def _filter(
         if own is not None:
             condition = own(ask, given)
             if condition is not None:
-                wheres.append(condition)
+                wheres.append(_given(condition))
             plain = False
         elif name in columns:
             f = columns[name]
@@ -248,16 +254,20 @@ def filterable(ask: Ask[t.Any], f: Field) -> bool:
 
 
 def _equal(
-    noun: type[Resource], name: str, label: str, given: list[t.Any], values: dict[str, t.Any], shape: list[t.Any]
-) -> sa.ColumnElement[bool]:
+    noun: type[Resource],
+    name: str,
+    label: str,
+    given: list[t.Any],
+    values: dict[str, t.Any],
+    shape: list[t.Any],
+) -> Where:
     column = noun.table.c[name]
     shape.append((label, len(given), given[0] is None))
     if len(given) == 1 and given[0] is None:
-        return column.is_(None)
+        return lambda: column.is_(None)
     for i, v in enumerate(given):
         values[f"{label}_{i}"] = v
-    bound = [sa.bindparam(f"{label}_{i}", type_=column.type) for i in range(len(given))]
-    return sa.or_(*(column == b for b in bound))
+    return lambda: sa.or_(*(column == sa.bindparam(f"{label}_{i}", type_=column.type) for i in range(len(given))))
 
 
 def _read(f: Field, text: str) -> t.Any:
@@ -278,18 +288,18 @@ def _read(f: Field, text: str) -> t.Any:
     return text
 
 
-def _scope(ask: Ask[t.Any], noun: type[Resource], wheres: list[t.Any], shape: list[t.Any]) -> bool:
+def _scope(ask: Ask[t.Any], noun: type[Resource], wheres: list[Where], shape: list[t.Any]) -> bool:
     """Add what the caller may see; False when the service's own scope made the text its own."""
     if ask.service.scope is not None:
         found = ask.service.scope(ask, noun)
-        wheres.extend(found)
+        wheres.extend(_given(c) for c in found)
         shape.append(("scope", tuple(str(c) for c in found)))
         return not found
     if not noun.visible:
         return True
     who = ask.who
     shape.append((noun.visible, id(ask.cloud.rules), who.roles, who.system, bool(who.project_id), bool(who.domain_id)))
-    wheres.append(visible_where(ask, noun))
+    wheres.append(lambda: visible_where(ask, noun))
     return True
 
 

@@ -275,6 +275,8 @@ def _table(
             sa.Index(f"{name}_{f.name}_idx", table.c[f.name])
     for group in unique:
         sa.Index(f"{name}_{'_'.join(group)}_key", *(table.c[n] for n in group), unique=True, **wheres)
+    if "project_id" in cls.fields and "due_at" in cls.fields:  # the usual listing of a noun that has many rows
+        indexes = [*indexes, ("project_id", "created_at", "id")]
     for group in indexes:
         sa.Index(f"{name}_{'_'.join(group)}_idx", *(table.c[n] for n in group))
     return table

@@ -185,7 +185,7 @@ class Tx:
         touch: bool = True,
         **changes: Any,
     ) -> Row:
-        """Change a row if nobody changed it since it was read, else StaleRow. `quiet`: no event; `touch`: updated_at."""
+        """Change a row if nobody changed it since it was read, else StaleRow. `quiet`: no event."""
         load = loader(type(row))
         if touch:
             changes.setdefault("updated_at", self.now)
