@@ -9,8 +9,8 @@ NUTSHELL := $(BIN)/nutshell
 OPTIONS := $(if $(STATE),--state $(STATE))
 
 # What real servers need on this machine, and what builds the tiny image.
-DEBIAN := qemu-system-x86 qemu-utils nftables libnftables1 dnsmasq-base iproute2 conntrack e2fsprogs dosfstools \
-    syslinux syslinux-common mtools cpio openssh-client iputils-ping
+DEBIAN := qemu-system-x86 qemu-utils libnftables1 dnsmasq-base e2fsprogs dosfstools \
+    syslinux syslinux-common mtools openssh-client iputils-ping
 
 .PHONY: help demo up down test check bench docs clean debian
 

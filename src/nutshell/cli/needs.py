@@ -34,19 +34,16 @@ class Machine:
     exists: Callable[[str], bool] = lambda path: Path(path).exists()
     module: Callable[[str], bool] = lambda name: _has_module(name)
     root: Callable[[], str] = lambda: _root_by()
+    network: Callable[[], Sequence[tuple[str, bool, str]]] = lambda: _network_doctor()
 
 
 PROGRAMS = (
     ("qemu-system-x86_64", "qemu-system-x86", "servers"),
     ("qemu-img", "qemu-utils", "disks"),
-    ("nft", "nftables", "security groups and floating IPs"),
-    ("dnsmasq", "dnsmasq-base", "DHCP and DNS"),
-    ("conntrack", "conntrack", "cutting connections that a changed security group forbids"),
     ("mkfs.ext4", "e2fsprogs", "ephemeral disks"),
     ("syslinux", "syslinux", "building the tiny image"),
     ("mcopy", "mtools", "building the tiny image"),
     ("mkfs.fat", "dosfstools", "building the tiny image"),
-    ("cpio", "cpio", "building the tiny image"),
 )
 MODULES = (
     ("qemu.qmp", "qemu.qmp", "speaking with QEMU"),
@@ -66,8 +63,10 @@ def find_needs(machine: Machine | None = None) -> list[Need]:
     for name, package, why in MODULES:
         found = "installed" if machine.module(name) else ""
         needs.append(Need(f"python {name}", found, f"{sys.executable} -m pip install '{package}'", why))
-    tun = "/dev/net/tun"
-    needs.append(Need(tun, tun if machine.exists(tun) else "", "modprobe tun", "network cards of guests"))
+    for name, met, mend in machine.network():
+        if name != "root":
+            package = mend.removeprefix("apt install ") if mend.startswith("apt install ") else ""
+            needs.append(Need(name, "found" if met else "", mend, "networks", package))
     kvm = "/dev/kvm" if machine.exists("/dev/kvm") else ""
     needs.append(
         Need("/dev/kvm", kvm, "enable virtualization in the firmware (guests run slower without)", "speed", "", True)
@@ -113,6 +112,16 @@ def _has_module(name: str) -> bool:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:
         return False
+
+
+def _network_doctor() -> Sequence[tuple[str, bool, str]]:
+    """What the network driver itself says; asked as this user, who may not be the one that runs it."""
+    from nutshell.host.net.doctor import doctor
+
+    own = doctor()
+    return (
+        own if os.geteuid() == 0 else [(name, met or name in ("/dev/net/tun", "ip_forward"), m) for name, met, m in own]
+    )
 
 
 def _root_by() -> str:
