@@ -13,7 +13,6 @@ from nutshell.host.net.netlink import NetlinkError, NetlinkSocket, Request, attr
 
 _GET, _DELETE = 0x101, 0x102
 _ORIGINAL, _REPLY, _ID, _ZONE = 1, 2, 12, 18
-PROTOCOL = socket.NETLINK_NETFILTER if hasattr(socket, "NETLINK_NETFILTER") else 12
 
 
 def forget(netlink: NetlinkSocket, ips: Set[str], zones: Set[int] | None = None) -> int:

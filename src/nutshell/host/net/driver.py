@@ -46,7 +46,9 @@ class LinuxNetwork:
         self._router_specs = Specs(self._directory / "routers", Router)
         self._drop_lost_specs()
         self._fabric = Fabric(
-            self._names, State(dict(self._zone_specs.held), dict(self._group_specs.held), dict(self._port_specs.held))
+            self._names,
+            State(dict(self._zone_specs.held), dict(self._group_specs.held), dict(self._port_specs.held)),
+            self._directory / "rules.json",
         )
         self._listeners = Listeners(metadata_upstream)
         self._outside = Outside(self._names, namespaces.root_links(), Nft())
@@ -136,7 +138,7 @@ class LinuxNetwork:
             for specs in (self._networks_specs, self._zone_specs, self._group_specs, self._port_specs,
                           self._router_specs):  # fmt: skip
                 specs.held.clear()
-            self._fabric.state = State()
+            self._fabric.forget()
 
     def doctor(self) -> list[tuple[str, bool, str]]:
         """(need, met, how to mend) for each thing this driver needs of the machine."""
@@ -177,8 +179,11 @@ class LinuxNetwork:
         with self._lock:
             try:
                 yield
+                self._fabric.record()
             except OSError as error:
+                self._fabric.doubt()
                 where = f" ({error.filename})" if error.filename else ""
                 raise DriverFault(f"{error.strerror or error}{where}") from error
             except (NftError, ValueError, subprocess.SubprocessError) as error:
+                self._fabric.doubt()
                 raise DriverFault(str(error)) from error

@@ -4,14 +4,18 @@ A change is first tried as the few commands that make it; if the kernel does not
 rule set is replaced in one transaction. Either way guests keep their connections: tracking is not part of the rules.
 """
 
+import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
 
 from nutshell.core.drivers import DriverFault
 from nutshell.host.net import conntrack, rules
 from nutshell.host.net.names import Names
 from nutshell.host.net.namespaces import Namespace
-from nutshell.host.net.nft import NftError
+from nutshell.host.net.nft import NETFILTER, NftError
 from nutshell.network.capability import Group
 
 _SYSCTLS = {
@@ -21,6 +25,14 @@ _SYSCTLS = {
     "ipv6/conf/all/disable_ipv6": "1",  # bridges and taps need no addresses of their own
     "ipv6/conf/default/disable_ipv6": "1",
 }
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One moment of one namespace's rules: they are unchanged as long as both numbers are."""
+
+    inode: int
+    number: int
 
 
 @dataclass(frozen=True)
@@ -66,16 +78,22 @@ def free_number(used: Iterable[int]) -> int:
 class Fabric:
     """The namespace and the rules in it. The driver's lock guards it."""
 
-    def __init__(self, names: Names, state: State) -> None:
+    def __init__(self, names: Names, state: State, record: Path) -> None:
         self.names = names
         self.space = Namespace(names.fabric)
         self.state = state
-        self._inode = 0  # of the namespace whose rules we know; 0: none, so the next change replaces them all
+        self._known: Generation | None = None  # when the rules were last ours; None: replace them all
+        self._record = record
 
     def ensure(self) -> None:
         """The namespace exists with its settings, and the rules in it are ours."""
-        if not self.space.exists() or self._inode != self.space.inode():
-            self.space.ensure(_SYSCTLS)
+        if not self.space.exists():
+            _load_module("br_netfilter", Path("/proc/sys/net/bridge"))
+            _load_module("tun", Path("/dev/net/tun"))
+        self.space.ensure(_SYSCTLS)
+        if self._known is None:
+            self._known = self._recorded()
+        if self._known != self._generation():  # we know them not, or somebody lent a helping hand
             self._replace(self.state)
 
     def move(self, state: State, commands: Iterable[str]) -> None:
@@ -88,11 +106,41 @@ class Fabric:
             except NftError:
                 self._replace(state)
         self.state = state
+        self._known = self._generation()
+
+    def forget(self) -> None:
+        """There is no namespace and there are no rules any more."""
+        self.state, self._known = State(), None
+        self._record.unlink(missing_ok=True)
+
+    def doubt(self) -> None:
+        """A call broke off in the middle: the next one replaces all rules by what the specs say."""
+        self._known = None
+        self._record.unlink(missing_ok=True)
+
+    def record(self) -> None:
+        """Write down that rules and specs agree, so that the next start need not replace the rules."""
+        if self._known is not None:
+            text = msgspec.json.encode(self._known)
+            if not self._record.exists() or self._record.read_bytes() != text:
+                self._record.parent.mkdir(parents=True, exist_ok=True)
+                fresh = self._record.with_suffix(".new")
+                fresh.write_bytes(text)
+                fresh.replace(self._record)
+
+    def _recorded(self) -> "Generation | None":
+        try:
+            return msgspec.json.decode(self._record.read_bytes(), type=Generation)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def _generation(self) -> "Generation":
+        return Generation(self.space.inode(), self.space.nft().generation())
 
     def forget_connections(self, ips: set[str], zones: set[int]) -> None:
         """End what tracked connections these addresses have in these zones."""
         if ips and zones:
-            with self.space.socket(conntrack.PROTOCOL) as netlink:
+            with self.space.socket(NETFILTER) as netlink:
                 conntrack.forget(netlink, ips, zones)
 
     def _replace(self, state: State) -> None:
@@ -100,7 +148,7 @@ class Fabric:
             self.space.nft().run(rules.SKELETON + "\n".join(self.everything(state)))
         except NftError as error:
             raise DriverFault(f"the kernel refuses the rules: {error}") from error
-        self._inode = self.space.inode()
+        self._known = self._generation()
 
     def everything(self, state: State) -> Iterator[str]:
         """All rules after the skeleton."""
@@ -113,3 +161,9 @@ class Fabric:
             yield from rules.group_rules(group)
         for id, numbered in state.ports.items():
             yield from rules.port_rules(numbered, self.names.tap(id))
+
+
+def _load_module(name: str, sign: Path) -> None:
+    """Load a kernel module unless its sign is there (loaded, or built in)."""
+    if not sign.exists():
+        subprocess.run(["modprobe", name], check=False, capture_output=True)

@@ -50,6 +50,17 @@ def _in_thread(work: Callable[[], _T]) -> _T:
     return results[0]
 
 
+def in_namespace(path: str, work: Callable[[], _T]) -> _T:
+    """What `work` returns, run inside the namespace that this file holds open."""
+
+    def enter() -> _T:
+        with open(path, "rb") as file:
+            _check(_libc().setns(file.fileno(), _NEWNET), path)
+        return work()
+
+    return _in_thread(enter)
+
+
 class Namespace:
     """One named namespace with the sockets kept open into it. Not for two threads at once."""
 
@@ -96,12 +107,7 @@ class Namespace:
     def run(self, work: Callable[[], _T]) -> _T:
         """What `work` returns, run inside; sockets and processes it starts stay inside."""
 
-        def enter() -> _T:
-            with open(self.path, "rb") as file:
-                _check(_libc().setns(file.fileno(), _NEWNET), self.path)
-            return work()
-
-        return _in_thread(enter)
+        return in_namespace(self.path, work)
 
     def set_sysctls(self, values: Mapping[str, str]) -> None:
         """Write these files under /proc/sys/net of the namespace; those absent from the kernel are passed over."""

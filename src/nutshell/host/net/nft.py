@@ -4,7 +4,14 @@ Source: libnftables(3), nft(8). A library call takes 1 ms where a process of `nf
 """
 
 import ctypes
+import socket
+import struct
 from functools import cache
+
+from nutshell.host.net.netlink import NetlinkSocket, Request, attributes
+
+_GET_GENERATION, _GENERATION_ID = 0x0A10, 1  # NFT_MSG_GETGEN, NFTA_GEN_ID
+NETFILTER = 12  # NETLINK_NETFILTER
 
 
 class NftError(Exception):
@@ -33,6 +40,7 @@ class Nft:
         self._context: int | None = library.nft_ctx_new(0)
         library.nft_ctx_buffer_error(self._context)
         library.nft_ctx_buffer_output(self._context)
+        self._netlink = NetlinkSocket(NETFILTER)
 
     def run(self, commands: str) -> str:
         """Apply all the commands or none of them; returns what they print."""
@@ -44,7 +52,14 @@ class Nft:
             raise NftError(said.decode(errors="replace").strip())
         return output.decode(errors="replace")
 
+    def generation(self) -> int:
+        """A number that the kernel changes with every transaction in this namespace, whoever makes it."""
+        ask = Request(_GET_GENERATION, 0, struct.pack("=BBH", socket.AF_UNSPEC, 0, 0), "generation of the rules")
+        answer = self._netlink.get(ask)
+        return int(struct.unpack("!L", attributes(answer[4:])[_GENERATION_ID])[0]) if answer else 0
+
     def close(self) -> None:
+        self._netlink.close()
         if self._context is not None:
             _library().nft_ctx_free(self._context)
             self._context = None

@@ -25,15 +25,18 @@ class Ports:
             self._check(before, port)
         numbered = self._number(before, ports)
         commands: list[str] = []
-        for item in numbered:
+        self._fabric.ensure()
+        changed = [item for item in numbered if before.ports.get(item.port.port_id) != item]
+        for item in changed:
             tap = self._fabric.names.tap(item.port.port_id)
             old = before.ports.get(item.port.port_id)
             if old is not None and (old.port.security, old.stateful) != (item.port.security, item.stateful):
                 commands += rules.remove_port(old, tap)
             commands += rules.port_rules(item, tap)
-        self._fabric.move(before.with_ports(numbered), commands)
-        self._end_connections(before, numbered)
-        for item in numbered:
+        if changed:
+            self._fabric.move(before.with_ports(changed), commands)
+            self._end_connections(before, changed)
+        for item in changed:
             self._specs.put(item.port.port_id, item)
         self._plug(ports)
 

@@ -2,15 +2,18 @@
 
 import socket
 import struct
+import time
+from contextlib import suppress
 from ipaddress import ip_address, ip_interface
+from threading import Thread
 
 from nutshell.core.drivers import DriverFault
 from nutshell.host.net import conntrack
 from nutshell.host.net.fabric import Fabric
 from nutshell.host.net.listeners import Listeners
 from nutshell.host.net.names import checked
-from nutshell.host.net.namespaces import Namespace
-from nutshell.host.net.nft import NftError
+from nutshell.host.net.namespaces import Namespace, in_namespace
+from nutshell.host.net.nft import NETFILTER, NftError
 from nutshell.host.net.router_rules import nat_text
 from nutshell.host.net.specs import Specs
 from nutshell.network.capability import Network, Router, RouterLeg
@@ -70,7 +73,7 @@ class Routers:
         refused = space.links().set_routes(routes) if router.up else []
         self._listeners.ensure_router(id, space)
         if announce and router.up:
-            space.run(lambda: announce_addresses(announce))
+            Thread(target=_announce, args=(space.path, announce), name="announce", daemon=True).start()
         self._end_connections(before, router, space)
         if refused:
             raise DriverFault(f"router {id}: {'; '.join(refused)}")
@@ -141,7 +144,7 @@ class Routers:
             return
         gone = set(before.floating) - set(router.floating)
         if gone:
-            with space.socket(conntrack.PROTOCOL) as netlink:
+            with space.socket(NETFILTER) as netlink:
                 conntrack.forget(netlink, {item.floating_ip for item in gone})
 
 
@@ -149,18 +152,23 @@ def _legs(router: Router) -> tuple[RouterLeg, ...]:
     return (*router.legs, *((router.gateway,) if router.gateway is not None else ()))
 
 
-def announce_addresses(addresses: list[tuple[str, str]]) -> None:
-    """Announce each (link, address), in the calling thread's namespace."""
-    for link, ip in addresses:
-        announce_address(link, ip)
+def _announce(path: str, addresses: list[tuple[str, str]]) -> None:
+    """Tell the neighbours, by gratuitous ARP (RFC 5227, 2.3), which (link, address) are there now.
+
+    Runs beside the call: to close such a socket takes the kernel 20 ms. Twice, as one broadcast may be lost.
+    """
+    for _ in range(2):
+        with suppress(OSError):  # the router may be gone again
+            in_namespace(path, lambda: [_announce_one(link, ip) for link, ip in addresses])
+        time.sleep(1)
 
 
-def announce_address(link: str, ip: str) -> None:
-    """Tell the neighbours, by gratuitous ARP (RFC 5227, 2.3), that the address is behind this link now."""
+def _announce_one(link: str, ip: str) -> bool:
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sender:
-        sender.bind((link, 0x0806))
+        sender.bind((link, 0))  # sends only, so no packet of the link is copied to it
         mac: bytes = sender.getsockname()[4]
         address = socket.inet_aton(ip)
         for operation, target in ((1, b"\0" * 6), (2, mac)):
             message = struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation) + mac + address + target + address
             sender.send(b"\xff" * 6 + mac + b"\x08\x06" + message)
+    return True
