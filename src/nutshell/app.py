@@ -23,7 +23,7 @@ from nutshell.core.policy import COMMON, Rules
 from nutshell.core.quota import Quotas
 from nutshell.core.reconcile import Loop, Runner
 from nutshell.core.service import Service
-from nutshell.core.store import SqliteStore, Tx
+from nutshell.core.store import SqliteStore, Store, Tx
 from nutshell.core.system import system_service
 from nutshell.core.trace import Traces
 
@@ -88,7 +88,7 @@ def build(settings: Settings, clock: Clock | None = None, of: Sequence[Part] | N
     state = config.state
     if state is not None:
         state.mkdir(parents=True, exist_ok=True)
-    store = SqliteStore(state / "cloud.db" if state else None, clock, durable=not config.simulate)
+    store = open_store(config, clock)
     traces = Traces()
     services = [*(p.service for p in of), system_service(traces)]
     rules: dict[str, str] = dict(COMMON)
@@ -113,6 +113,17 @@ def build(settings: Settings, clock: Clock | None = None, of: Sequence[Part] | N
     cloud.write(seed)
     runner = Runner(cloud, [HOUSEKEEPING, *(loop for p in of for loop in p.loops(cloud))])
     return Running(cloud, App(cloud, traces), runner, traces)
+
+
+def open_store(config: CloudConfig, clock: Clock) -> Store:
+    """SQLite in the state directory, or the database that was named."""
+    if config.database.startswith(("postgresql://", "postgres://")):
+        from nutshell.core.postgres import PostgresStore
+
+        return PostgresStore(config.database, clock)
+    if config.database:
+        raise ValueError("database must be a postgresql:// URL; empty means SQLite in the state directory")
+    return SqliteStore(config.state / "cloud.db" if config.state else None, clock, durable=not config.simulate)
 
 
 def operator_rules(state: Path | None) -> dict[str, str]:

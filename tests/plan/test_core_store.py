@@ -1,6 +1,7 @@
 """State: groups of writes, the outbox, compare-and-swap, counters, and operations cut off at every step."""
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,21 +17,27 @@ from nutshell.core.events import Event, cursor_of, move_cursor, prune, read_afte
 from nutshell.core.housekeeping import sweep
 from nutshell.core.operations import Operation, begin
 from nutshell.core.quota import Quotas
-from nutshell.core.store import SqliteStore, Tx
+from nutshell.core.store import SqliteStore, Store, Tx
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    s = SqliteStore(tmp_path / "x.db", Clock(), durable=False)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    s: Store
+    if request.param == "sqlite":
+        s = SqliteStore(tmp_path / "x.db", Clock(), durable=False)
+    else:
+        from nutshell.core.postgres import PostgresStore
+
+        s = PostgresStore(request.getfixturevalue("postgres_url"), Clock())
     yield s
     s.close()
 
 
-def add(store: SqliteStore, name: str) -> Boat:
+def add(store: Store, name: str) -> Boat:
     return store.write(lambda tx: tx.add(Boat(id=name, name=name, project_id="p")))
 
 
-def test_many_writers_lose_nothing_and_refuse_alone(store: SqliteStore) -> None:
+def test_many_writers_lose_nothing_and_refuse_alone(store: Store) -> None:
     """A write that fails inside a group takes nothing of its neighbours with it."""
 
     def work(tx: Tx, i: int) -> int:
@@ -49,7 +56,7 @@ def test_many_writers_lose_nothing_and_refuse_alone(store: SqliteStore) -> None:
     assert len(told) == 200, "an event for each row that stayed, none for the others"
 
 
-def test_a_reader_sees_one_snapshot(store: SqliteStore) -> None:
+def test_a_reader_sees_one_snapshot(store: Store) -> None:
     add(store, "a")
 
     def look(tx: Tx) -> tuple[int, int]:
@@ -63,7 +70,7 @@ def test_a_reader_sees_one_snapshot(store: SqliteStore) -> None:
     assert store.read(lambda tx: tx.count(Boat)) == 2
 
 
-def test_compare_and_swap(store: SqliteStore) -> None:
+def test_compare_and_swap(store: Store) -> None:
     boat = add(store, "a")
     store.write(lambda tx: tx.put(boat, length_m=2))
     with pytest.raises(StaleRow):
@@ -74,7 +81,7 @@ def test_compare_and_swap(store: SqliteStore) -> None:
     assert (found.length_m, found.generation) == (2, 2)
 
 
-def test_a_tombstone_frees_the_name_and_can_be_found(store: SqliteStore) -> None:
+def test_a_tombstone_frees_the_name_and_can_be_found(store: Store) -> None:
     boat = add(store, "a")
     store.write(lambda tx: tx.drop(boat))
     assert store.read(lambda tx: tx.get(Boat, "a")) is None
@@ -82,7 +89,7 @@ def test_a_tombstone_frees_the_name_and_can_be_found(store: SqliteStore) -> None
     assert len(store.read(lambda tx: tx.find(Boat, deleted=True, name="a"))) == 2
 
 
-def test_consumers_of_the_outbox_each_see_everything_once(store: SqliteStore) -> None:
+def test_consumers_of_the_outbox_each_see_everything_once(store: Store) -> None:
     woken: list[Event] = []
     store.on_commit(woken.extend)
     seen: dict[str, list[str]] = {"audit": [], "meter": []}
@@ -108,7 +115,7 @@ def test_consumers_of_the_outbox_each_see_everything_once(store: SqliteStore) ->
     assert store.write(lambda tx: prune(tx, keep=3)) == 12, "events are kept for the slowest consumer"
 
 
-def test_quota_counters_under_concurrency(store: SqliteStore) -> None:
+def test_quota_counters_under_concurrency(store: Store) -> None:
     quotas = Quotas({"toy.boats": 25})
 
     def take() -> bool:
@@ -128,7 +135,7 @@ def test_quota_counters_under_concurrency(store: SqliteStore) -> None:
     assert store.read(lambda tx: quotas.used(tx, "p", ["toy.boats"])) == {"toy.boats": 120}
 
 
-def test_values_survive_the_database(store: SqliteStore) -> None:
+def test_values_survive_the_database(store: Store) -> None:
     row = Operation(id="o", kind="k", resource_kind="r", resource_id="i", args={"a": [1, {"b": None}]}, roles=["x"])
     store.write(lambda tx: tx.add(row))
     found = store.read(lambda tx: tx.need(Operation, "o"))
@@ -219,3 +226,44 @@ def test_housekeeping_forgets_what_is_long_over(tmp_path: Path) -> None:
         assert [b.id for b in cloud.read(lambda tx: tx.find(Boat, deleted=True))] == ["kept"]
     finally:
         running.close()
+
+
+def test_processes_on_one_postgresql_hear_of_each_other_and_share_the_loops(postgres_url: str) -> None:
+    from nutshell.core.postgres import PostgresStore
+
+    one, two = PostgresStore(postgres_url, Clock()), PostgresStore(postgres_url, Clock())
+    try:
+        heard = threading.Event()
+        two.on_commit(lambda events: heard.set() if events[0].resource_id == "x" else None)
+        for _ in range(100):  # until the other listens
+            one.write(lambda tx: tx.tell(Boat(id="x", name="x"), "update", {}))
+            if heard.wait(0.1):
+                break
+        assert heard.is_set()
+        assert one.lead("boats")
+        assert one.lead("boats")
+        assert not two.lead("boats")
+        one.close()
+        taken = any(two.lead("boats") or time.sleep(0.05) for _ in range(100))  # the server ends the session by itself
+        assert taken
+    finally:
+        two.close()
+
+
+def test_postgresql_tries_again_what_could_not_be_serialised(postgres_url: str) -> None:
+    from nutshell.core.postgres import PostgresStore
+
+    store = PostgresStore(postgres_url, Clock(), writers=8)
+    try:
+        store.write(lambda tx: tx.add(Boat(id="b", name="b", project_id="p")))
+
+        def grow(tx: Tx) -> None:
+            boat = tx.need(Boat, "b")
+            tx.put(boat, length_m=boat.length_m + 1)
+
+        futures = [store.submit(grow) for _ in range(40)]
+        for f in futures:
+            f.result()
+        assert store.read(lambda tx: tx.need(Boat, "b")).length_m == 41
+    finally:
+        store.close()

@@ -76,6 +76,10 @@ class Conflict(Fault):
     http = 409
 
 
+class Duplicate(Conflict):
+    """The request conflicts with something that exists: {why}"""
+
+
 class Gone(Fault):
     """{why}"""
 

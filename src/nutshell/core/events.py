@@ -11,26 +11,27 @@ from typing import Any, Protocol
 import msgspec
 import sqlalchemy as sa
 
-from nutshell.core.resource import METADATA
+from nutshell.core.resource import METADATA, TEXT
 
 EVENTS = sa.Table(
     "event",
     METADATA,
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
     sa.Column("at", sa.Float, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),  # "compute.server"
-    sa.Column("verb", sa.Text, nullable=False),  # "create", "update", "delete", or a service's own word
-    sa.Column("resource_id", sa.Text, nullable=False),
-    sa.Column("project_id", sa.Text, nullable=False),
-    sa.Column("user_id", sa.Text, nullable=False),
-    sa.Column("request_id", sa.Text, nullable=False),
-    sa.Column("facts", sa.Text, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),  # "compute.server"
+    sa.Column("verb", TEXT, nullable=False),  # "create", "update", "delete", or a service's own word
+    sa.Column("resource_id", TEXT, nullable=False),
+    sa.Column("project_id", TEXT, nullable=False),
+    sa.Column("user_id", TEXT, nullable=False),
+    sa.Column("request_id", TEXT, nullable=False),
+    sa.Column("facts", TEXT, nullable=False),
+    sa.Column("txid", sa.BigInteger, nullable=False, server_default="0"),  # PostgreSQL: the transaction that wrote it
     sqlite_autoincrement=True,
 )
 CURSORS = sa.Table(
     "event_cursor",
     METADATA,
-    sa.Column("consumer", sa.Text, primary_key=True),
+    sa.Column("consumer", TEXT, primary_key=True),
     sa.Column("seq", sa.Integer, nullable=False),
 )
 
@@ -69,14 +70,18 @@ def set_request(request: Request) -> None:
 
 
 class _Sql(Protocol):
+    dialect: Any
+
     def sql(self, text: str, *values: Any) -> Any: ...
 
 
 def read_after(tx: _Sql, seq: int, limit: int = 500) -> list[Event]:
-    """Events after a cursor, oldest first."""
+    """Events after a cursor, oldest first: on PostgreSQL only those older than every open transaction, for a number
+    taken earlier may be committed later."""
+    settled = "" if tx.dialect.sql.name == "sqlite" else " AND txid < txid_snapshot_xmin(txid_current_snapshot())"
     rows = tx.sql(
         "SELECT at, kind, verb, resource_id, project_id, user_id, request_id, facts, seq FROM event"
-        " WHERE seq > ? ORDER BY seq LIMIT ?",
+        f" WHERE seq > ?{settled} ORDER BY seq LIMIT ?",
         seq,
         limit,
     ).fetchall()

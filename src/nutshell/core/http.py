@@ -6,7 +6,6 @@ Reads run where they arrive; writes run in the store's writer; routes that block
 
 import asyncio
 import logging
-import sqlite3
 import time
 import typing as t
 import uuid
@@ -168,8 +167,6 @@ class App:
                 except errors.StaleRow:
                     if attempt == 3:
                         raise
-                except sqlite3.IntegrityError as why:
-                    raise errors.Conflict(f"The request conflicts with something that exists: {why}") from None
         if route.slow:
             return await asyncio.wrap_future(
                 cloud.hashing.submit(_in_request, lambda a: cloud.store.read(lambda tx: perform(a, tx)), ask)

@@ -10,21 +10,21 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from nutshell.core.errors import QuotaExceeded
-from nutshell.core.resource import METADATA
+from nutshell.core.resource import METADATA, TEXT
 from nutshell.core.store import Tx
 
 LIMITS = sa.Table(
     "quota_limit",
     METADATA,
-    sa.Column("project_id", sa.Text, primary_key=True),  # "" is the default class
-    sa.Column("name", sa.Text, primary_key=True),  # "compute.instances"
+    sa.Column("project_id", TEXT, primary_key=True),  # "" is the default class
+    sa.Column("name", TEXT, primary_key=True),  # "compute.instances"
     sa.Column("value", sa.BigInteger, nullable=False),
 )
 USAGE = sa.Table(
     "quota_usage",
     METADATA,
-    sa.Column("project_id", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("project_id", TEXT, primary_key=True),
+    sa.Column("name", TEXT, primary_key=True),
     sa.Column("used", sa.BigInteger, nullable=False),
 )
 
@@ -102,7 +102,9 @@ class Quotas:
         for name, amount in amounts.items():
             if amount:
                 tx.sql(
-                    "UPDATE quota_usage SET used = max(0, used - ?) WHERE project_id = ? AND name = ?",
+                    "UPDATE quota_usage SET used = CASE WHEN used > ? THEN used - ? ELSE 0 END"
+                    " WHERE project_id = ? AND name = ?",
+                    amount,
                     amount,
                     project_id,
                     name,

@@ -20,6 +20,7 @@ if t.TYPE_CHECKING:
     from nutshell.core.cloud import Cloud
 
 log = logging.getLogger("nutshell.reconcile")
+FOLLOWER_PAUSE_S = 5.0  # how often a process that does not run a loop tries to take it over
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
 
 
@@ -183,6 +184,9 @@ class Runner:
                 return
             wait_s = s.loop.every_s
             try:
+                if not self._cloud.store.lead(s.loop.name):
+                    wait_s = FOLLOWER_PAUSE_S
+                    continue
                 s.passes += 1
                 asked = s.loop.run(self._cloud)
                 if asked is not None:

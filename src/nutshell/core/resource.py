@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from nutshell.core.versions import Span
 
 METADATA = sa.MetaData()
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")  # one order everywhere: bytes
 NOUNS: list[type["Resource"]] = []
 
 
@@ -246,7 +247,7 @@ def _column_type(kind: t.Any) -> t.Any:
     if kind is float:
         return sa.Float
     if t.get_origin(kind) is t.Literal or (isinstance(kind, type) and issubclass(kind, str)):
-        return sa.Text
+        return TEXT
     return sa.JSON
 
 
@@ -260,7 +261,7 @@ def _table(
         columns.append(
             sa.Column(
                 f.name,
-                sa.Text if kind is sa.JSON else kind,
+                TEXT if kind is sa.JSON else kind,
                 primary_key=f.name == "id",
                 nullable=nullable and f.name != "id",
             )

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from nutshell.core.clock import Clock
-from nutshell.core.errors import NotFound, StaleRow
+from nutshell.core.errors import Duplicate, NotFound, StaleRow
 from nutshell.core.events import EVENTS, Event, Request, current_request
 from nutshell.core.resource import METADATA, NOUNS, Loader, Resource, Row
 
@@ -56,7 +56,10 @@ class SqliteDialect:
     sql: sa.Dialect = sqlite_dialect.dialect(paramstyle="qmark")
 
     def run(self, connection: Any, text: str, values: Sequence[Any]) -> Cursor:
-        found: Cursor = connection.execute(text, values)
+        try:
+            found: Cursor = connection.execute(text, values)
+        except sqlite3.IntegrityError as why:
+            raise Duplicate(why=str(why)) from None
         return found
 
 
@@ -270,6 +273,10 @@ class Store(Protocol):
     def submit(self, work: Callable[[Tx], T]) -> "Future[T]": ...
     def write(self, work: Callable[[Tx], T]) -> T: ...
     def on_commit(self, told: Callable[[Sequence[Event]], None]) -> None: ...
+    def lead(self, name: str) -> bool:
+        """Whether this process is the one that runs the loop of this name."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -305,6 +312,9 @@ class SqliteStore:
     def on_commit(self, told: Callable[[Sequence[Event]], None]) -> None:
         """Call `told(events)` after each commit, on the writer's thread; it must be quick."""
         self._told.append(told)
+
+    def lead(self, name: str) -> bool:
+        return True
 
     @contextmanager
     def _reading(self) -> Iterator[Tx]:

@@ -13,7 +13,7 @@ from nutshell.placement.port import Candidate, Fit, Inventory, Rejected, Wanted
 from nutshell.placement.tables import Provider
 
 ROOM = (
-    "CAST((i{n}.total - i{n}.reserved) * i{n}.allocation_ratio AS INTEGER) - i{n}.used >= ?"
+    "(i{n}.total - i{n}.reserved) * i{n}.allocation_ratio - i{n}.used >= ?"
     " AND i{n}.min_unit <= ? AND i{n}.max_unit >= ? AND ? % i{n}.step_size = 0"
 )
 
@@ -66,17 +66,14 @@ class Scheduling:
                 "NOT EXISTS (SELECT 1 FROM placement_provider_trait t WHERE t.provider_id = p.id AND t.trait = ?)"
             )
             values.append(trait)
-        frees = [
-            f"CAST((i{n}.total - i{n}.reserved) * i{n}.allocation_ratio AS INTEGER) - i{n}.used"
-            for n in range(len(resources))
-        ]
+        frees = [f"(i{n}.total - i{n}.reserved) * i{n}.allocation_ratio - i{n}.used" for n in range(len(resources))]
         order = " ORDER BY " + ", ".join([*(f"{f} DESC" for f in _by_weight(resources, frees)), "p.name"])
         text = (
             f"SELECT p.id, p.name{''.join(', ' + f for f in frees)} FROM placement_resource_providers p"
             f" {' '.join(joins)} WHERE {' AND '.join(wheres)}{order} LIMIT ?"
         )
         found = [
-            Candidate(r[0], r[1], {name: r[2 + n] for n, (name, _) in enumerate(resources)})
+            Candidate(r[0], r[1], {name: int(r[2 + n]) for n, (name, _) in enumerate(resources)})
             for r in _rows(tx, text, *values, limit)
         ]
         rejected = _explain(tx, wanted, {c.provider_id for c in found}) if explain else ()
@@ -177,7 +174,7 @@ def _take(tx: Tx, provider_id: str, name: str, delta: int, amount: int) -> bool:
     """Use more of an inventory if it has room; the check and the change are one statement."""
     text = (
         "UPDATE placement_inventory SET used = used + ? WHERE provider_id = ? AND resource_class = ?"
-        " AND CAST((total - reserved) * allocation_ratio AS INTEGER) - used >= ?"
+        " AND (total - reserved) * allocation_ratio - used >= ?"
         " AND min_unit <= ? AND max_unit >= ? AND ? % step_size = 0"
     )
     return tx.sql(text, delta, provider_id, name, delta, amount, amount, amount).rowcount == 1
@@ -197,7 +194,7 @@ def _explain(tx: Tx, wanted: Wanted, fitting: set[str]) -> list[Rejected]:
         if provider.id in fitting:
             continue
         text = (
-            "SELECT resource_class, CAST((total - reserved) * allocation_ratio AS INTEGER), used, max_unit"
+            "SELECT resource_class, (total - reserved) * allocation_ratio, used, max_unit"
             " FROM placement_inventory WHERE provider_id = ?"
         )
         have = {r[0]: r[1:] for r in _rows(tx, text, provider.id)}
@@ -208,7 +205,7 @@ def _explain(tx: Tx, wanted: Wanted, fitting: set[str]) -> list[Rejected]:
             if name not in have:
                 lacked.append(f"it has no {name}")
                 continue
-            total, used, most = have[name]
+            total, used, most = int(have[name][0]), have[name][1], have[name][2]
             if total - used < amount:
                 lacked.append(f"{name}: {amount} wanted, {max(0, total - used)} of {total} free")
             elif amount > most:

@@ -6,7 +6,7 @@ inventory is kept beside it, changed in the transaction of each allocation, so t
 
 import sqlalchemy as sa
 
-from nutshell.core.resource import METADATA, Resource, field
+from nutshell.core.resource import METADATA, TEXT, Resource, field
 
 
 class Provider(
@@ -28,8 +28,8 @@ class Provider(
 INVENTORIES = sa.Table(
     "placement_inventory",
     METADATA,
-    sa.Column("provider_id", sa.Text, primary_key=True),
-    sa.Column("resource_class", sa.Text, primary_key=True),
+    sa.Column("provider_id", TEXT, primary_key=True),
+    sa.Column("resource_class", TEXT, primary_key=True),
     sa.Column("total", sa.BigInteger, nullable=False),
     sa.Column("reserved", sa.BigInteger, nullable=False),
     sa.Column("min_unit", sa.BigInteger, nullable=False),
@@ -41,31 +41,31 @@ INVENTORIES = sa.Table(
 PROVIDER_TRAITS = sa.Table(
     "placement_provider_trait",
     METADATA,
-    sa.Column("provider_id", sa.Text, primary_key=True),
-    sa.Column("trait", sa.Text, primary_key=True),
+    sa.Column("provider_id", TEXT, primary_key=True),
+    sa.Column("trait", TEXT, primary_key=True),
 )
 PROVIDER_AGGREGATES = sa.Table(
     "placement_provider_aggregate",
     METADATA,
-    sa.Column("provider_id", sa.Text, primary_key=True),
-    sa.Column("aggregate_id", sa.Text, primary_key=True),
+    sa.Column("provider_id", TEXT, primary_key=True),
+    sa.Column("aggregate_id", TEXT, primary_key=True),
 )
 ALLOCATIONS = sa.Table(
     "placement_allocation",
     METADATA,
-    sa.Column("consumer_id", sa.Text, primary_key=True),
-    sa.Column("provider_id", sa.Text, primary_key=True, index=True),
-    sa.Column("resource_class", sa.Text, primary_key=True),
+    sa.Column("consumer_id", TEXT, primary_key=True),
+    sa.Column("provider_id", TEXT, primary_key=True, index=True),
+    sa.Column("resource_class", TEXT, primary_key=True),
     sa.Column("used", sa.BigInteger, nullable=False),
 )
 CONSUMERS = sa.Table(
     "placement_consumer",
     METADATA,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("project_id", sa.Text, nullable=False, index=True),
-    sa.Column("user_id", sa.Text, nullable=False),
-    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("id", TEXT, primary_key=True),
+    sa.Column("project_id", TEXT, nullable=False, index=True),
+    sa.Column("user_id", TEXT, nullable=False),
+    sa.Column("type", TEXT, nullable=False),
     sa.Column("generation", sa.BigInteger, nullable=False),
 )
-CUSTOM_TRAITS = sa.Table("placement_trait", METADATA, sa.Column("name", sa.Text, primary_key=True))
-CUSTOM_CLASSES = sa.Table("placement_resource_class", METADATA, sa.Column("name", sa.Text, primary_key=True))
+CUSTOM_TRAITS = sa.Table("placement_trait", METADATA, sa.Column("name", TEXT, primary_key=True))
+CUSTOM_CLASSES = sa.Table("placement_resource_class", METADATA, sa.Column("name", TEXT, primary_key=True))

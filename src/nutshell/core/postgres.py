@@ -1,0 +1,226 @@
+"""State on PostgreSQL: several processes may share it.
+
+Every write is a SERIALIZABLE transaction, tried again when the server says it could not be serialised. Commits are
+told to every process with NOTIFY; a loop runs in one process at a time, who holds its advisory lock.
+https://www.postgresql.org/docs/current/transaction-iso.html#XACT-SERIALIZABLE
+"""
+
+import json
+import logging
+import queue
+import random
+import threading
+import time
+import uuid
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from nutshell.core.clock import Clock
+from nutshell.core.errors import Duplicate, Unavailable
+from nutshell.core.events import Event, current_request
+from nutshell.core.resource import METADATA
+from nutshell.core.store import Cursor, Tx
+
+T = TypeVar("T")
+log = logging.getLogger("nutshell.postgres")
+CHANNEL = "nutshell"
+TRIES = 12
+PAYLOAD_LIMIT = 7000  # bytes; PostgreSQL takes fewer than 8000
+SCHEMA_LOCK = 0x6E757473
+
+
+@lru_cache(maxsize=8192)
+def translated(text: str) -> str:
+    """SQL with `?` placeholders as psycopg wants it."""
+    return text.replace("%", "%%").replace("?", "%s")
+
+
+class PostgresDialect:
+    sql: sa.Dialect = postgresql.dialect(paramstyle="qmark")  # type: ignore[no-untyped-call]
+
+    def run(self, connection: Any, text: str, values: Sequence[Any]) -> Cursor:
+        try:
+            found: Cursor = connection.execute(translated(text), values)
+        except psycopg.errors.UniqueViolation as why:
+            raise Duplicate(why=str(why.diag.message_detail or why)) from None
+        return found
+
+
+class PostgresStore:
+    """As `SqliteStore`, on a PostgreSQL database by URL ("postgresql://…")."""
+
+    def __init__(self, url: str, clock: Clock, *, writers: int = 4) -> None:
+        self.clock, self._url = clock, url
+        self._dialect = PostgresDialect()
+        self._local = threading.local()
+        self._open: list[psycopg.Connection[Any]] = []
+        self._idle: queue.SimpleQueue[psycopg.Connection[Any]] = queue.SimpleQueue()
+        self._told: list[Callable[[Sequence[Event]], None]] = []
+        self._writers = ThreadPoolExecutor(writers, "store-writer")
+        self._ended = threading.Event()
+        self._name = uuid.uuid4().hex
+        self._leading: psycopg.Connection[Any] | None = None
+        self._lead_lock = threading.Lock()
+        with self._connect() as c:
+            create_schema(c)
+        self._listener = threading.Thread(target=self._listen, name="store-listener", daemon=True)
+        self._listener.start()
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        c = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
+        c.prepare_threshold = 3
+        self._open.append(c)
+        return c
+
+    def _mine(self, kind: str) -> psycopg.Connection[Any]:
+        """This thread's connection, made again when it broke."""
+        c: psycopg.Connection[Any] | None = getattr(self._local, kind, None)
+        if c is None or c.closed or c.broken:
+            c = self._connect()
+            setattr(self._local, kind, c)
+        return c
+
+    def on_commit(self, told: Callable[[Sequence[Event]], None]) -> None:
+        """Call `told(events)` after commits: this process's at once, the others' when they are heard of."""
+        self._told.append(told)
+
+    def read(self, work: Callable[[Tx], T]) -> T:
+        """Run work on one snapshot, on this thread."""
+        for attempt in (1, 2):
+            c = self._mine("reader")
+            try:
+                c.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                try:
+                    return work(Tx(c, self._dialect, self.clock))
+                finally:
+                    if not c.broken:
+                        c.execute("COMMIT")
+            except psycopg.OperationalError:
+                if attempt == 2:
+                    raise Unavailable("The database does not answer.") from None
+        raise AssertionError("not reached")
+
+    def submit(self, work: Callable[[Tx], T]) -> "Future[T]":
+        """Run work in a transaction of its own; it may run several times until it can be serialised."""
+        request = current_request()
+        return self._writers.submit(self._write, work, request)
+
+    def write(self, work: Callable[[Tx], T]) -> T:
+        return self._write(work, current_request())
+
+    def _write(self, work: Callable[[Tx], T], request: Any) -> T:
+        for attempt in range(1, TRIES + 1):
+            c = self._mine("writer")
+            tx = Tx(c, self._dialect, self.clock, request)
+            try:
+                c.execute("BEGIN ISOLATION LEVEL SERIALIZABLE")
+                try:
+                    result = work(tx)
+                    tx.flush_events()
+                    self._notify(tx)
+                    c.execute("COMMIT")
+                except BaseException:
+                    if not c.broken:
+                        c.execute("ROLLBACK")
+                    raise
+            except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected):
+                if attempt == TRIES:
+                    raise Unavailable("The database is too busy with other changes to the same things.") from None
+                time.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 7)))  # noqa: S311 - spreads the retries
+                continue
+            except psycopg.OperationalError as why:
+                log.warning("the database does not answer: %s", why)
+                raise Unavailable("The database does not answer.") from None
+            for done in tx.after_commit:
+                done()
+            if tx.events:
+                for told in self._told:
+                    told(tx.events)
+            return result
+        raise AssertionError("not reached")
+
+    def _notify(self, tx: Tx) -> None:
+        """Tell the other processes: every event, or only the kinds when they are many."""
+        if not tx.events:
+            return
+        told = sorted({(e.kind, e.verb, e.resource_id, e.project_id) for e in tx.events})
+        text = json.dumps([self._name, told])
+        if len(text) > PAYLOAD_LIMIT:
+            text = json.dumps([self._name, sorted({(e.kind, "", "", "") for e in tx.events})])
+        tx.sql("SELECT pg_notify(?, ?)", CHANNEL, text)
+
+    def _listen(self) -> None:
+        """Tell this process's loops what any process committed."""
+        while not self._ended.is_set():
+            try:
+                with psycopg.connect(self._url, autocommit=True) as c:
+                    c.execute(f"LISTEN {CHANNEL}")
+                    while not self._ended.is_set():
+                        for note in c.notifies(timeout=1.0, stop_after=1):
+                            self._tell(note.payload)
+            except psycopg.Error as why:
+                if not self._ended.wait(1.0):
+                    log.warning("listening again: %s", why)
+
+    def _tell(self, payload: str) -> None:
+        sender, entries = json.loads(payload)
+        if sender == self._name:
+            return  # told already, at the commit itself
+        events = [Event(self.clock.now(), *entry) for entry in entries]
+        for told in self._told:
+            told(events)
+
+    def lead(self, name: str) -> bool:
+        """Whether this process runs the loop of this name; held until the process ends."""
+        with self._lead_lock:
+            if self._leading is None or self._leading.closed or self._leading.broken:
+                self._leading = self._connect()
+                self._held: set[str] = set()
+            if name in self._held:
+                try:
+                    self._leading.execute("SELECT 1")
+                    return True
+                except psycopg.Error:
+                    self._leading = None
+                    return False
+            row = self._leading.execute("SELECT pg_try_advisory_lock(%s, %s)", (SCHEMA_LOCK, _number(name))).fetchone()
+            if row is not None and row[0]:
+                self._held.add(name)
+                return True
+            return False
+
+    def close(self) -> None:
+        self._ended.set()
+        self._writers.shutdown(wait=True)
+        self._listener.join(timeout=5)
+        for c in self._open:
+            c.close()
+
+
+def _number(name: str) -> int:
+    return zlib.crc32(name.encode()) - 2**31
+
+
+def create_schema(c: "psycopg.Connection[Any]") -> None:
+    """Make what is missing; processes that start together take turns."""
+    c.execute("SELECT pg_advisory_lock(%s, 0)", (SCHEMA_LOCK,))
+    try:
+        known = {r[0] for r in c.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")}
+        for table in METADATA.sorted_tables:
+            if table.name in known:
+                continue
+            c.execute(str(CreateTable(table).compile(dialect=PostgresDialect.sql)))
+            for index in sorted(table.indexes, key=lambda i: str(i.name)):
+                c.execute(str(CreateIndex(index).compile(dialect=PostgresDialect.sql)))
+            if table.name == "event":
+                c.execute("ALTER TABLE event ALTER COLUMN txid SET DEFAULT txid_current()")
+    finally:
+        c.execute("SELECT pg_advisory_unlock(%s, 0)", (SCHEMA_LOCK,))
