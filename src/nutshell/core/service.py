@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
     from nutshell.core.cloud import Cloud
 
 N = t.TypeVar("N", bound=Resource)
-Handler = Callable[["Ask[t.Any]"], t.Any]
+Handler = Callable[..., t.Any]  # f(ask); f(ask, receive) where it streams; f(ask, receive, send) for a socket
 PLURAL_LIMIT = 1000
 
 
