@@ -146,11 +146,11 @@ class App:
         route, cloud = ask.route, self.cloud
         if route.socket:
             cloud.store.read(lambda tx: prepare(ask, tx))
-            await route.handler(ask, receive, send)  
+            await route.handler(ask, receive, send)
             return None
         if route.streams:
             cloud.store.read(lambda tx: prepare(ask, tx))
-            return t.cast(Answer, await route.handler(ask, receive))  
+            return t.cast(Answer, await route.handler(ask, receive))
         ask.raw = await read_body(receive, ask.service.max_body)
         if route.method not in ("GET", "HEAD", "DELETE") or ask.raw:
             ask.body = _json(ask)

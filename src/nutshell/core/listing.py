@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.sql import visitors
 
 from nutshell.core.errors import BadRequest
 from nutshell.core.resource import Field, Resource
@@ -121,6 +122,9 @@ def _compile(
         statement = statement.limit(sa.bindparam("row_limit", type_=sa.Integer)).offset(
             sa.bindparam("row_offset", type_=sa.Integer)
         )
+    for element in visitors.iterate(statement):  # rendering an IN wants every value; ours come with each request
+        if isinstance(element, sa.BindParameter):
+            element.required = False
     compiled = statement.compile(dialect=ask.tx.dialect.sql, compile_kwargs={"render_postcompile": True})
     for name, value in compiled.params.items():
         if not name.startswith("who_") and name not in values:
