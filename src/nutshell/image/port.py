@@ -59,7 +59,7 @@ class Images(Protocol):
         ...
 
     def complete(self, image_id: str) -> None:
-        """The staged file is whole: inspect, hash and activate. Blocks; never inside a transaction. Repeat is success."""
+        """The staged file is whole: inspect, hash and activate. Blocks; not inside a transaction. Repeat is success."""
         ...
 
     def fail(self, tx: Tx, image_id: str) -> None:

@@ -1,0 +1,237 @@
+"""Image data over the wire: received, hashed and judged while it streams; sent whole or in part (Image API v2, "Image
+data"; RFC 9110 section 14 for ranges)."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from nutshell.core.cloud import Cloud
+from nutshell.core.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    Gone,
+    QuotaExceeded,
+    RangeNotSatisfiable,
+    StaleRow,
+    TooLarge,
+    UnsupportedMediaType,
+)
+from nutshell.core.service import Answer, Ask
+from nutshell.core.store import Tx
+from nutshell.image.files import CHUNK, ImageFiles, Receiver, Sums
+from nutshell.image.formats import ImageRefused
+from nutshell.image.images import Image, Status, load
+from nutshell.image.service import image, is_admin
+
+Receive = Callable[[], Any]
+
+
+class ClientLeft(Exception):
+    """The connection ended before the data did."""
+
+
+def files_of(cloud: Cloud) -> ImageFiles:
+    return cloud.port(ImageFiles)
+
+
+def check_media_type(ask: Ask[Any]) -> None:
+    kind = ask.headers.get("content-type", "").split(";")[0].strip()
+    if kind != "application/octet-stream":
+        raise UnsupportedMediaType(f"Invalid content type {kind or 'None'}")
+
+
+def begin(tx: Tx, row: Image, status: Status) -> Image:
+    """The image starts to take data. 409 in a state that cannot, 400 while its formats are not known."""
+    if row.status != Status.QUEUED:
+        raise Conflict(f"Image status transition from {row.status} to {status} is not allowed")
+    missing = [n for n in ("disk_format", "container_format") if not getattr(row, n)]
+    if missing and status == Status.SAVING:
+        word = "Property" if len(missing) == 1 else "Properties"
+        raise BadRequest(f"{word} {', '.join(missing)} must be set prior to saving data.")
+    return tx.put(row, status=status, verb="upload")
+
+
+def activate(cloud: Cloud, tx: Tx, row: Image, sums: Sums) -> Image:
+    """The data is in its place: the image can be used."""
+    try:
+        cloud.quotas.take(tx, row.project_id or "", {"image.image_size_total": 0})
+    except QuotaExceeded as why:
+        raise TooLarge(f"Image exceeds the storage quota: {why}") from None
+    return tx.put(
+        row,
+        status=Status.ACTIVE,
+        size=sums.size,
+        virtual_size=sums.virtual_size,
+        checksum=sums.md5,
+        os_hash_algo="sha512",
+        os_hash_value=sums.sha512,
+        due_at=None,
+        verb="activate",
+    )
+
+
+def back_to_queued(tx: Tx, image_id: str, before: Status) -> None:
+    """The data did not come: another upload may be tried."""
+    row = tx.get(Image, image_id)
+    if row is not None and row.status == before:
+        tx.put(row, status=Status.QUEUED, size=None, virtual_size=None, verb="upload_failed")
+
+
+async def receive_into(cloud: Cloud, receiver: Receiver, receive: Receive) -> None:
+    """Feed the request's body, about a mebibyte at a time; hashing and writing run beside the reading."""
+    parts: list[bytes] = []
+    held, busy = 0, None
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            if busy is not None:
+                await busy
+            raise ClientLeft()
+        data = message.get("body", b"")
+        parts.append(data)
+        held += len(data)
+        more = message.get("more_body", False)
+        if held >= CHUNK or not more:
+            if busy is not None:
+                await busy
+            whole = b"".join(parts)
+            busy = asyncio.ensure_future(cloud.in_thread(lambda data=whole: receiver.feed(data)))  # type: ignore[misc]
+            parts, held = [], 0
+        if not more:
+            if busy is not None:
+                await busy
+            return
+
+
+@image.route("PUT", "/images/{image_id}/file", rule="upload_image", noun=Image, verb="upload", against=load, http=204,
+             streams=True)  # fmt: skip
+async def upload(ask: Ask[Any], receive: Receive) -> Answer:
+    check_media_type(ask)
+    cloud, image_id = ask.cloud, ask.params["image_id"]
+    row = await take_data(ask, receive, Status.SAVING)
+    files = files_of(cloud)
+    try:
+        sums = row[1]
+        await cloud.write_async(lambda tx: activate(cloud, tx, tx.need(Image, image_id), sums))
+    except Exception:
+        files.remove(image_id)
+        await cloud.write_async(lambda tx: back_to_queued(tx, image_id, Status.SAVING))
+        raise
+    finally:
+        files.let_go(image_id)
+    return Answer(204)
+
+
+@image.route("PUT", "/images/{image_id}/stage", rule="upload_image", noun=Image, verb="stage", against=load, http=204,
+             streams=True)  # fmt: skip
+async def stage(ask: Ask[Any], receive: Receive) -> Answer:
+    check_media_type(ask)
+    await take_data(ask, receive, Status.UPLOADING)
+    files_of(ask.cloud).let_go(ask.params["image_id"])
+    return Answer(204)
+
+
+async def take_data(ask: Ask[Any], receive: Receive, status: Status) -> tuple[Image, Sums]:
+    """Receive the body under the image's (or its staging) name. The caller lets go of the id, unless this raises."""
+    cloud, image_id, files = ask.cloud, ask.params["image_id"], files_of(ask.cloud)
+    if not files.claim(image_id):
+        raise Conflict(f"The image {image_id} is receiving data already")
+    try:
+        row = await cloud.write_async(lambda tx: begin(tx, tx.need(Image, image_id), status))
+    except BaseException:
+        files.let_go(image_id)
+        raise
+    saving = status == Status.SAVING
+    target = files.path(image_id) if saving else files.staged(image_id)
+    try:
+        with Receiver(files, image_id, row.disk_format if saving else None) as receiver:
+            await receive_into(cloud, receiver, receive)
+            _check_length(ask, receiver.size)
+            sums = await cloud.in_thread(lambda: receiver.keep(target))
+        if cloud.read(lambda tx: tx.get(Image, image_id)) is None:
+            files.remove(image_id)
+            raise Gone(f"Image {image_id} could not be found after upload. The image may have been deleted during the"
+                       " upload.")  # fmt: skip
+        return row, sums
+    except BaseException as why:
+        files.let_go(image_id)
+        await cloud.write_async(lambda tx: back_to_queued(tx, image_id, status))
+        if isinstance(why, ImageRefused):
+            raise UnsupportedMediaType(f"Image content does not match disk_format or is not allowed: {why}") from None
+        if isinstance(why, ClientLeft):
+            raise BadRequest("The client went away before its data was whole.") from None
+        if isinstance(why, OSError):
+            raise TooLarge(f"Image storage media is full: {why.strerror}") from None
+        raise
+
+
+def _check_length(ask: Ask[Any], size: int) -> None:
+    for name in ("x-openstack-image-size", "content-length"):
+        text = ask.headers.get(name)
+        if text is not None:
+            if not text.strip().isdecimal():
+                raise BadRequest("Invalid or missing image size in request headers.")
+            if int(text) != size:
+                raise BadRequest(f"The data has {size} bytes, not the {text} that were announced.")
+
+
+@image.route("GET", "/images/{image_id}/file", rule="download_image", noun=Image, verb="download", against=load)
+def download(ask: Ask[Any]) -> Answer:
+    row: Image = ask.target
+    if row.status == Status.DEACTIVATED and not is_admin(ask):
+        raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
+    if row.status not in (Status.ACTIVE, Status.DEACTIVATED) or row.size is None:
+        return Answer(204)
+    start, end = 0, row.size
+    headers = {"Content-Type": "application/octet-stream"}
+    http = 200
+    asked = read_range(ask.headers, row.size)
+    if asked is not None:
+        start, end = asked
+        http = 206
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{row.size}"
+    if row.checksum:
+        headers["Content-MD5"] = row.checksum
+    headers["Content-Length"] = str(end - start)
+    path = files_of(ask.cloud).path(row.id)
+    try:
+        source = open(path, "rb")  # noqa: SIM115 - the generator closes it; opened here, a delete does not disturb us
+    except FileNotFoundError:
+        return Answer(204)
+    return Answer(http, None, headers, chunks=_chunks(ask.cloud, source, start, end))
+
+
+async def _chunks(cloud: Cloud, source: Any, start: int, end: int) -> AsyncIterator[bytes]:
+    with source:
+        source.seek(start)
+        left = end - start
+        while left > 0:
+            data = await cloud.in_thread(lambda n=min(CHUNK, left): source.read(n))  # type: ignore[misc]
+            if not data:
+                return
+            left -= len(data)
+            yield data
+
+
+def read_range(headers: Any, size: int) -> tuple[int, int] | None:
+    """(first byte, byte after the last) of the one range asked for; None: everything. 416 when it cannot be had."""
+    text, pattern = headers.get("range"), r"bytes=(\d*)-(\d*)$"
+    if text is None and "content-range" in headers:  # wrong in a request, but what old clients send
+        text, pattern = headers["content-range"], r"bytes (\d+)-(\d+)/(?:\d+|\*)$"
+    if text is None:
+        return None
+    m = re.match(pattern, text.strip())
+    if m is None or (not m[1] and not m[2]):
+        raise RangeNotSatisfiable(f"Invalid range {text}", headers={"Content-Range": f"bytes */{size}"})
+    if not m[1]:
+        start, end = max(0, size - int(m[2])), size
+    else:
+        start, end = int(m[1]), min(size, int(m[2]) + 1) if m[2] else size
+    if start >= end:
+        raise RangeNotSatisfiable(f"Invalid range {text}", headers={"Content-Range": f"bytes */{size}"})
+    return start, end
+
+
+__all__ = ["StaleRow", "activate", "back_to_queued", "files_of"]

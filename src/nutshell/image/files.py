@@ -1,0 +1,137 @@
+"""Where images' data lies: one file an image, made under another name and renamed when whole."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
+
+from nutshell.image.formats import Inspector
+
+CHUNK = 1 << 20
+PARTIAL, STAGED = ".part", ".staged"
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What is known of data that was read to its end."""
+
+    size: int
+    virtual_size: int
+    md5: str
+    sha512: str
+
+
+@dataclass
+class ImageFiles:
+    """The directory of one cloud. `busy` are ids whose data this process is receiving."""
+
+    directory: Path
+    durable: bool = True
+    busy: set[str] = field(default_factory=set)
+    lock: Lock = field(default_factory=Lock, repr=False)
+    scratch: tempfile.TemporaryDirectory[str] | None = None  # a cloud without a state directory
+
+    @classmethod
+    def of(cls, state: Path | None, durable: bool) -> "ImageFiles":
+        if state is None:
+            scratch = tempfile.TemporaryDirectory(prefix="nutshell-images-")
+            return cls(Path(scratch.name), False, scratch=scratch)
+        directory = state / "images"
+        directory.mkdir(parents=True, exist_ok=True)
+        return cls(directory, durable)
+
+    def path(self, image_id: str) -> Path:
+        return self.directory / image_id
+
+    def staged(self, image_id: str) -> Path:
+        return self.directory / (image_id + STAGED)
+
+    def claim(self, image_id: str) -> bool:
+        """Mark that data is being received; False when it is already."""
+        with self.lock:
+            if image_id in self.busy:
+                return False
+            self.busy.add(image_id)
+            return True
+
+    def let_go(self, image_id: str) -> None:
+        with self.lock:
+            self.busy.discard(image_id)
+
+    def keep(self, source: Path, target: Path) -> None:
+        """Give a whole file its final name, on disk when this returns (in real mode)."""
+        if self.durable:
+            _sync(source)
+        os.replace(source, target)
+        if self.durable:
+            _sync(self.directory)
+
+    def remove(self, image_id: str) -> None:
+        """Everything of an image; absent is success."""
+        for path in (self.path(image_id), self.staged(image_id)):
+            path.unlink(missing_ok=True)
+
+    def found(self) -> Iterator[tuple[str, Path]]:
+        """(image id, file) of all that lies here."""
+        for path in self.directory.iterdir():
+            yield path.name.split(".")[0], path
+
+
+class Receiver:
+    """Writes data as it comes, hashing and judging it on the way. Use as a context: what was not kept is removed."""
+
+    def __init__(self, files: ImageFiles, image_id: str, declared: str | None) -> None:
+        self._files = files
+        self._partial = files.directory / f"{image_id}{PARTIAL}"
+        self._out: BinaryIO = open(self._partial, "wb")  # noqa: SIM115 - closed by the context
+        self._inspector = Inspector(declared) if declared is not None else None
+        self._md5, self._sha = hashlib.md5(usedforsecurity=False), hashlib.sha512()
+        self.size = 0
+
+    def __enter__(self) -> "Receiver":
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        self._out.close()
+        self._partial.unlink(missing_ok=True)
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes. ImageRefused as soon as they show what must not be here; OSError when there is no room."""
+        if self._inspector is not None:
+            self._inspector.feed(data)
+            self._md5.update(data)
+            self._sha.update(data)
+        self._out.write(data)
+        self.size += len(data)
+
+    def keep(self, target: Path) -> Sums:
+        """The data is whole: it gets its name. ImageRefused when the whole is not acceptable."""
+        virtual = self._inspector.finish().virtual_size if self._inspector is not None else 0
+        self._out.close()
+        self._files.keep(self._partial, target)
+        return Sums(self.size, virtual, self._md5.hexdigest(), self._sha.hexdigest())
+
+
+def sum_up(path: Path, declared: str) -> Sums:
+    """Hash and judge a file where it lies. ImageRefused, OSError."""
+    inspector, md5, sha = Inspector(declared), hashlib.md5(usedforsecurity=False), hashlib.sha512()
+    with open(path, "rb") as source:
+        while data := source.read(CHUNK):
+            inspector.feed(data)
+            md5.update(data)
+            sha.update(data)
+    return Sums(inspector.size, inspector.finish().virtual_size, md5.hexdigest(), sha.hexdigest())
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # directories cannot be synced on every file system
+            os.fsync(fd)
+    finally:
+        os.close(fd)

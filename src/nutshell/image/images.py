@@ -1,0 +1,395 @@
+"""Images: what servers boot from, and who may see them (Image API v2, "Images")."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlencode
+
+import sqlalchemy as sa
+
+from nutshell.core.errors import BadRequest, Conflict, Forbidden, NotFound, QuotaExceeded, TooLarge
+from nutshell.core.listing import select_page
+from nutshell.core.policy import Who
+from nutshell.core.render import OMIT, Context, render_rows
+from nutshell.core.resource import Resource, field
+from nutshell.core.service import Answer, Ask
+from nutshell.core.store import Tx
+from nutshell.image import patches, queries, schemas
+from nutshell.image.service import ImageNotFound, image, is_admin, own
+
+STORE = "file"
+IMPORT_METHODS = ("glance-direct",)
+PROPERTY_LIMIT = TAG_LIMIT = 128
+
+
+class Status(StrEnum):
+    """Where an image's data is."""
+
+    QUEUED = "queued"  # there is none yet
+    SAVING = "saving"  # it is being received
+    UPLOADING = "uploading"  # it is being staged, or is staged
+    IMPORTING = "importing"  # staged data is being checked
+    ACTIVE = "active"  # it can be used
+    DEACTIVATED = "deactivated"  # it is there, but only administrators may read it
+    KILLED = "killed"  # it will never come
+
+
+class Image(
+    Resource,
+    service="image",
+    one="image",
+    many="images",
+    tombstone=True,
+    extras="keep",
+    indexes=(("project_id",), ("visibility",)),
+):
+    """An image."""
+
+    name: str | None = field(default=None, sort=True)
+    project_id: str | None = field(default=None, wire="owner")
+    status: Status = field(default=Status.QUEUED, sort=True)
+    visibility: str = field(default="shared")
+    protected: bool = field(default=False)
+    os_hidden: bool = field(default=False)
+    disk_format: str | None = field(default=None, sort=True)
+    container_format: str | None = field(default=None, sort=True)
+    min_disk: int = field(default=0)
+    min_ram: int = field(default=0)
+    size: int | None = field(default=None, sort=True)
+    virtual_size: int | None = field(default=None)
+    checksum: str | None = field(default=None)
+    os_hash_algo: str | None = field(default=None)
+    os_hash_value: str | None = field(default=None)
+    tags: list[str] = field(factory=list)
+    extra: dict[str, str] = field(factory=dict, hidden=True)  # the properties its users gave it
+    due_at: float | None = field(default=None, hidden=True, index=True)
+
+    def policy_target(self) -> Mapping[str, Any]:
+        return {**self.__dict__, "owner": self.project_id, "member_id": ""}
+
+
+class ImageMember(
+    Resource,
+    service="image",
+    one="member",
+    many="members",
+    path="/images/{image_id}/members",
+    unique=(("image_id", "member_id"),),
+    indexes=(("member_id",),),
+):
+    """A project an image is shared with."""
+
+    image_id: str = field()
+    member_id: str = field()
+    status: str = field(default="pending")
+
+
+@Image.shows("created_at")
+def created_at(row: Image, ctx: Context) -> str:
+    return ctx.ask.service.time(row.created_at)
+
+
+@Image.shows("updated_at")
+def updated_at(row: Image, ctx: Context) -> str:
+    return ctx.ask.service.time(row.updated_at or row.created_at)
+
+
+@Image.shows("self")
+def self_link(row: Image, ctx: Context) -> str:
+    return f"/v2/images/{row.id}"
+
+
+@Image.shows("file")
+def file_link(row: Image, ctx: Context) -> str:
+    return f"/v2/images/{row.id}/file"
+
+
+@Image.shows("schema")
+def schema_link(row: Image, ctx: Context) -> str:
+    return "/v2/schemas/image"
+
+
+@Image.shows("stores")
+def stores(row: Image, ctx: Context) -> Any:
+    return STORE if row.status in (Status.ACTIVE, Status.DEACTIVATED) else OMIT
+
+
+def find_visible(tx: Tx, who: Who, image_id: str, *, admin: bool) -> tuple[Image, Mapping[str, Any]] | None:
+    """The image and its policy target, if the caller may know of it."""
+    row = tx.get(Image, image_id)
+    if row is None:
+        return None
+    target = dict(row.policy_target())
+    maybe_member = who.project_id and row.project_id != who.project_id and row.visibility == "shared"
+    if maybe_member and tx.count(ImageMember, image_id=image_id, member_id=who.project_id):
+        target["member_id"] = who.project_id
+    open_to_all = row.visibility in ("public", "community") or row.project_id is None
+    mine = bool(who.project_id) and who.project_id in (row.project_id, target["member_id"])
+    return (row, target) if admin or open_to_all or mine else None
+
+
+def load(ask: Ask[Any]) -> Mapping[str, Any]:
+    """Sets `ask.target` to the image of the path and answers its policy target. 404 for what the caller may not see."""
+    image_id = ask.params["image_id"]
+    found = find_visible(ask.tx, ask.who, image_id, admin=is_admin(ask))
+    if found is None or not ask.may("get_image", found[1]):
+        raise ImageNotFound(id=image_id)
+    ask.target, target = found
+    return target
+
+
+def shown(ask: Ask[Any], row: Image) -> dict[str, Any]:
+    return render_rows(ask, Image, [row], "detail")[0]
+
+
+@image.route("GET", "/images", rule="get_images", noun=Image, verb="list")
+def list_images(ask: Ask[Any]) -> Answer:
+    queries.check_sorting(ask)
+    table = Image.table
+    where = queries.conditions(ask, table)
+    where += _in_sight(ask, table, queries.visibility(ask), queries.member_status(ask))
+    page = select_page(ask, Image, *where)
+    rows = [r for r in page.rows if ask.may("get_image", _list_target(ask, r))]
+    body: dict[str, Any] = {"images": render_rows(ask, Image, rows, "detail")}
+    pairs = [(k, v) for k, values in ask.query.items() for v in values if k != "marker"]
+    body["first"] = "/v2/images" + ("?" + urlencode(pairs) if pairs else "")
+    body["schema"] = "/v2/schemas/images"
+    if page.more and page.rows:
+        body["next"] = "/v2/images?" + urlencode([*pairs, ("marker", page.rows[-1].id)])
+    return Answer(200, body)
+
+
+def _list_target(ask: Ask[Any], row: Image) -> Mapping[str, Any]:
+    """A row of the listing: whoever sees a shared image of others is its member."""
+    member = ask.who.project_id if row.visibility == "shared" else ""
+    return {"project_id": row.project_id, "owner": row.project_id, "visibility": row.visibility, "member_id": member}
+
+
+def _in_sight(ask: Ask[Any], table: sa.Table, asked: str, status: str) -> Sequence[sa.ColumnElement[bool]]:
+    """Which images a listing shows: own, public and accepted ones; community ones only when asked for or own."""
+    c, project_id = table.c, ask.who.project_id
+    found: list[sa.ColumnElement[bool]] = []
+    if asked and asked != "all":
+        found.append(c.visibility == asked)
+    elif not asked:
+        mine = c.project_id == project_id if project_id else sa.false()
+        found.append(sa.or_(mine, c.visibility != "community"))
+    if is_admin(ask):
+        return found
+    ways: list[sa.ColumnElement[bool]] = [c.visibility.in_(("public", "community"))]
+    if project_id:
+        member = ImageMember.table.c
+        shared = sa.select(member.image_id).where(member.member_id == project_id)
+        if status != "all":
+            shared = shared.where(member.status == status)
+        ways += [c.project_id == project_id, sa.and_(c.visibility == "shared", c.id.in_(shared))]
+    return [*found, sa.or_(*ways)]
+
+
+@image.route("GET", "/images/{image_id}", rule="get_image", noun=Image, verb="show", against=load)
+def show_image(ask: Ask[Any]) -> Answer:
+    return Answer(200, shown(ask, ask.target))
+
+
+def _to_create(ask: Ask[Any]) -> Mapping[str, Any]:
+    """The policy target of a create: the image as it would be."""
+    body = ask.body if isinstance(ask.body, dict) else {}
+    owner = body.get("owner", ask.who.project_id)
+    if owner != ask.who.project_id and not is_admin(ask):
+        raise Forbidden(f"You are not permitted to create images owned by '{owner}'")
+    return {"project_id": owner, "owner": owner, "visibility": body.get("visibility", "shared")}
+
+
+@image.route("POST", "/images", rule="add_image", noun=Image, verb="create", against=_to_create, wrap="")
+def create_image(ask: Ask[Any]) -> Answer:
+    given = read_new(ask.body)
+    check_visibility(ask, given.get("visibility", ""), _to_create(ask))
+    image_id = given.pop("id", None) or ask.new_id()
+    if ask.tx.find(Image, id=image_id, deleted=True):
+        raise Conflict(f"Image ID {image_id} already exists!")
+    owner = given.pop("owner", ask.who.project_id)
+    take_one(ask.cloud.quotas.take, ask.tx, owner)
+    row = ask.tx.add(Image(id=image_id, project_id=owner, updated_at=ask.now, **given))
+    headers = {
+        "Location": f"{ask.url}/images/{row.id}",
+        "OpenStack-image-import-methods": ",".join(IMPORT_METHODS),
+        "OpenStack-image-store-ids": STORE,
+    }
+    return Answer(201, shown(ask, row), headers)
+
+
+def take_one(take: Any, tx: Tx, owner: str | None) -> None:
+    """One more image in a project's quota, or 413 as this service says it."""
+    try:
+        take(tx, owner or "", {"image.image_count_total": 1})
+    except QuotaExceeded as why:
+        raise TooLarge(f"Resource image_count_total is over limit of {why.facts['limit']}") from None
+
+
+def read_new(body: Any) -> dict[str, Any]:
+    """The columns of a new image from a request's body. 400, 403."""
+    if not isinstance(body, dict):
+        raise BadRequest("Body expected in request." if body is None else "The body must be a JSON object.")
+    found: dict[str, Any] = {}
+    extra: dict[str, str] = {}
+    for name, value in body.items():
+        if name in patches.DISALLOWED:
+            raise Forbidden(f"Attribute '{name}' is read-only.")
+        schemas.check(name, value)
+        if name in patches.READ_ONLY and name != "id":
+            raise Forbidden(f"Attribute '{name}' is read-only.")
+        patches.refuse_reserved(name)
+        if name == "locations":
+            raise Forbidden("It's not allowed to set locations of an image.")
+        if name not in schemas.PROPERTIES and len(name) > 255:
+            raise BadRequest("Custom property should not be greater than 255 characters.")
+        (found if name in schemas.PROPERTIES else extra)[name] = value
+    for name in ("min_disk", "min_ram"):
+        check_number(name, found.get(name, 0))
+    found["tags"] = _tags(found.get("tags", []))
+    check_extra(extra)
+    return {**found, "extra": extra}
+
+
+def check_number(name: str, value: int) -> None:
+    if value < 0:
+        raise BadRequest(f"Invalid value '{value}' for parameter '{name}': Cannot be a negative value")
+    if value > 2**31 - 1:
+        raise BadRequest(f"Invalid value '{value}' for parameter '{name}': it is too large")
+
+
+def check_extra(extra: Mapping[str, str]) -> None:
+    if len(extra) > PROPERTY_LIMIT:
+        raise TooLarge(
+            f"The limit has been exceeded on the number of allowed image properties. Attempted: {len(extra)},"
+            f" Maximum: {PROPERTY_LIMIT}"
+        )
+
+
+def _tags(given: Sequence[str]) -> list[str]:
+    found = sorted(set(given))
+    if len(found) > TAG_LIMIT:
+        raise TooLarge(
+            f"The limit has been exceeded on the number of allowed image tags. Attempted: {len(found)},"
+            f" Maximum: {TAG_LIMIT}"
+        )
+    return found
+
+
+def check_visibility(ask: Ask[Any], wanted: str, target: Mapping[str, Any]) -> None:
+    rule = {"public": "publicize_image", "community": "communitize_image"}.get(wanted)
+    if rule is not None:
+        ask.must(rule, target)
+
+
+@image.route("PATCH", "/images/{image_id}", rule="modify_image", noun=Image, verb="update", against=load, wrap="")
+def update_image(ask: Ask[Any]) -> Answer:
+    row: Image = ask.target
+    changes = patches.read(ask.headers.get("content-type", ""), ask.body)
+    if not changes:
+        return Answer(200, shown(ask, row))
+    new = apply(ask, row, changes)
+    return Answer(200, shown(ask, ask.tx.put(row, **new)))
+
+
+def apply(ask: Ask[Any], row: Image, changes: Sequence[patches.Change]) -> dict[str, Any]:
+    """The columns after the changes. 403 for what may not change, 409 for what is not there."""
+    new: dict[str, Any] = {}
+    extra = dict(row.extra)
+    for change in changes:
+        if change.name in schemas.PROPERTIES:
+            if change.op == "remove":
+                raise Forbidden(f"Property {change.name} may not be removed.")
+            if change.op == "add" and change.draft == 4:
+                raise Conflict(f"Property {change.name} already present.")
+            new |= _base(ask, row, change)
+        elif change.op == "remove":
+            if change.name not in extra:
+                raise Conflict(f"Property {change.name} does not exist.")
+            del extra[change.name]
+        else:
+            if change.op == "replace" and change.name not in extra:
+                raise Conflict(f"Property {change.name} does not exist.")
+            if change.op == "add" and change.draft == 4 and change.name in extra:
+                raise Conflict(f"Property {change.name} already present.")
+            extra[change.name] = change.value
+    if len(extra) > len(row.extra):
+        check_extra(extra)
+    return {**new, "extra": extra}
+
+
+def _base(ask: Ask[Any], row: Image, change: patches.Change) -> dict[str, Any]:
+    name, value = change.name, change.value
+    if name == "owner":
+        if not is_admin(ask):
+            raise Forbidden("Owner can't be updated by non admin.")
+        return {"project_id": value}
+    if name == "visibility":
+        check_visibility(ask, value, row.policy_target())
+    if name in ("disk_format", "container_format") and row.status not in (Status.QUEUED, Status.IMPORTING):
+        raise Forbidden(f"Attribute {name} can be only replaced for a queued image.")
+    if name in ("min_disk", "min_ram"):
+        check_number(name, value)
+    return {name: _tags(value) if name == "tags" else value}
+
+
+@image.route("DELETE", "/images/{image_id}", rule="delete_image", noun=Image, verb="delete", against=load, http=204)
+def delete_image(ask: Ask[Any]) -> None:
+    row: Image = ask.target
+    if row.protected:
+        raise Forbidden(f"Image {row.id} is protected and cannot be deleted.")
+    forget(ask, row)
+
+
+def forget(ask: Ask[Any], row: Image) -> None:
+    """The row becomes a tombstone; the loop removes the file."""
+    ask.cloud.quotas.give_back(ask.tx, row.project_id or "", {"image.image_count_total": 1})
+    ask.tx.drop_where(ImageMember, image_id=row.id)
+    ask.tx.drop(row)
+
+
+@image.route(
+    "POST", "/images/{image_id}/actions/deactivate", rule="deactivate", noun=Image, verb="deactivate", against=load,
+    http=204, wrap="",
+)  # fmt: skip
+def deactivate(ask: Ask[Any]) -> None:
+    _switch(ask, Status.ACTIVE, Status.DEACTIVATED, "deactivate")
+
+
+@image.route(
+    "POST", "/images/{image_id}/actions/reactivate", rule="reactivate", noun=Image, verb="reactivate", against=load,
+    http=204, wrap="",
+)  # fmt: skip
+def reactivate(ask: Ask[Any]) -> None:
+    _switch(ask, Status.DEACTIVATED, Status.ACTIVE, "reactivate")
+
+
+def _switch(ask: Ask[Any], before: Status, after: Status, verb: str) -> None:
+    row: Image = ask.target
+    if row.status == before:
+        ask.tx.put(row, status=after, verb=verb)
+    elif row.status != after:
+        raise Forbidden(f"Not allowed to {verb} image in status '{row.status}'")
+
+
+@image.route(
+    "PUT", "/images/{image_id}/tags/{tag}", rule="modify_image", noun=Image, verb="tag", against=load, http=204, wrap=""
+)
+def add_tag(ask: Ask[Any]) -> None:
+    row: Image = ask.target
+    tag = ask.params["tag"]
+    schemas.check("tags", [tag])
+    if tag not in row.tags:
+        ask.tx.put(row, tags=_tags([*row.tags, tag]))
+
+
+@image.route("DELETE", "/images/{image_id}/tags/{tag}", rule="modify_image", noun=Image, against=load, http=204)
+def remove_tag(ask: Ask[Any]) -> None:
+    row: Image = ask.target
+    tag = ask.params["tag"]
+    if tag not in row.tags:
+        raise NotFound(kind="Tag", id=tag)
+    ask.tx.put(row, tags=[t for t in row.tags if t != tag])
+
+
+__all__ = ["Image", "ImageMember", "Status", "find_visible", "load", "own"]

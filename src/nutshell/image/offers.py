@@ -1,0 +1,114 @@
+"""What the image service does for the others (`port.py`)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nutshell.core.cloud import Cloud
+from nutshell.core.errors import Conflict
+from nutshell.core.policy import Who
+from nutshell.core.store import Tx
+from nutshell.image.data import activate
+from nutshell.image.files import ImageFiles, sum_up
+from nutshell.image.formats import ImageRefused
+from nutshell.image.images import Image, Status, find_visible, take_one
+from nutshell.image.patches import READ_ONLY
+from nutshell.image.port import ImageFacts
+from nutshell.image.schemas import PROPERTIES
+
+
+def facts_of(row: Image) -> ImageFacts:
+    return ImageFacts(
+        image_id=row.id,
+        name=row.name or "",
+        project_id=row.project_id or "",
+        status=row.status,
+        disk_format=row.disk_format or "",
+        container_format=row.container_format or "",
+        size=row.size or 0,
+        virtual_size=row.virtual_size or 0,
+        min_disk_gib=row.min_disk,
+        min_ram_mib=row.min_ram,
+        properties=dict(row.extra),
+    )
+
+
+class ImageOffers:
+    """Implements `Images`."""
+
+    def __init__(self, cloud: Cloud, files: ImageFiles) -> None:
+        self._cloud, self._files = cloud, files
+
+    def find(self, tx: Tx, who: Who, image_id: str) -> ImageFacts | None:
+        admin = self._cloud.rules.allows("context_is_admin", who, {})
+        found = find_visible(tx, who, image_id, admin=admin)
+        if found is None or not self._cloud.rules.allows("get_image", who, found[1]):
+            return None
+        return facts_of(found[0])
+
+    def facts(self, tx: Tx, image_id: str) -> ImageFacts | None:
+        row = tx.get(Image, image_id)
+        return None if row is None else facts_of(row)
+
+    def path(self, image_id: str) -> Path:
+        return self._files.path(image_id)
+
+    def create(
+        self,
+        tx: Tx,
+        who: Who,
+        *,
+        name: str,
+        disk_format: str,
+        properties: Mapping[str, Any],
+        min_disk_gib: int = 0,
+        min_ram_mib: int = 0,
+        project_id: str = "",
+    ) -> str:
+        owner = project_id or who.project_id
+        take_one(self._cloud.quotas.take, tx, owner)
+        extra = {k: str(v) for k, v in properties.items() if k not in READ_ONLY and k not in PROPERTIES}
+        row = Image(
+            id=self._cloud.clock.new_id(),
+            name=name,
+            project_id=owner,
+            visibility="private",
+            disk_format=disk_format,
+            container_format="bare",
+            min_disk=min_disk_gib,
+            min_ram=min_ram_mib,
+            extra=extra,
+            updated_at=tx.now,
+        )
+        return tx.add(row).id
+
+    def staging_path(self, image_id: str) -> Path:
+        return self._files.staged(image_id)
+
+    def complete(self, image_id: str) -> None:
+        row = self._cloud.read(lambda tx: tx.get(Image, image_id))
+        if row is None or row.status in (Status.ACTIVE, Status.DEACTIVATED):
+            return
+        if row.status == Status.KILLED:
+            raise Conflict(f"Image {image_id} is killed.")
+        staged, path = self._files.staged(image_id), self._files.path(image_id)
+        source = staged if staged.exists() else path  # renamed already, when we were killed before the row
+        try:
+            sums = sum_up(source, row.disk_format or "raw")
+        except (ImageRefused, FileNotFoundError):
+            self._cloud.write(lambda tx: self.fail(tx, image_id))
+            raise
+        if source is staged:
+            self._files.keep(staged, path)
+
+        def done(tx: Tx) -> None:
+            now = tx.get(Image, image_id)
+            if now is not None and now.status not in (Status.ACTIVE, Status.DEACTIVATED):
+                activate(self._cloud, tx, now, sums)
+
+        self._cloud.write(done)
+
+    def fail(self, tx: Tx, image_id: str) -> None:
+        row = tx.get(Image, image_id)
+        if row is not None and row.status != Status.ACTIVE:
+            tx.put(row, status=Status.KILLED, verb="kill")
