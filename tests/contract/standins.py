@@ -84,7 +84,11 @@ class StandIn:
             self.run("ip", "route", "replace", "default", "via", gateway)
 
     def pings(self, ip: str, *options: str) -> bool:
-        return self.run("ping", "-c", "1", "-W", "1", *options, ip).returncode == 0
+        """Whether an answer comes within five seconds: address resolution may have to be tried again."""
+        return self.run("ping", "-c", "1", "-w", "5", *options, ip).returncode == 0
+
+    def fails_to_ping(self, ip: str, *options: str) -> bool:
+        return self.run("ping", "-c", "1", "-W", "1", *options, ip).returncode == 1
 
     def serve_tcp(self, port: int, address: str = "0.0.0.0") -> socket.socket:
         """A listening socket inside the guest."""
