@@ -6,6 +6,8 @@ import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+from nutshell.cli.warm import hear
+
 
 class Health(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
@@ -14,10 +16,8 @@ class Health(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-options = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
-with os.fdopen(int(options["--settings-json"])) as given:
-    cloud = json.load(given)["overrides"]["cloud"]
-ready = int(options["--ready-fd"])
+told = hear(int(sys.argv[2]))
+cloud = json.loads(told.settings)["overrides"]["cloud"]
 if cloud.get("region") == "broken":
     print("cannot start, for this is a test", flush=True)
     sys.exit(7)
@@ -26,5 +26,5 @@ if not credentials.exists():
     people = {name: {"username": name, "password": f"{name}-secret", "project": name} for name in ("admin", "demo")}
     credentials.write_text(json.dumps(people))
 server = HTTPServer((cloud.get("host", "127.0.0.1"), cloud["port"]), Health)
-os.write(ready, b"ready\n")
+os.write(told.ready, b"ready\n")
 server.serve_forever()

@@ -101,16 +101,16 @@ def test_a_process_nobody_noted_is_found_by_its_lock(want: Want, places: Places,
     """As when `up` was killed between starting the API and writing down whom it started."""
     for mend in ("down", "up"):
         states.prepare(places, True, None)
-        process, ready = start_api(places, FAKE.api, want().launch, None, lock := hold_lock(places))
+        started = start_api(places, FAKE.api, want().launch, None, lock := hold_lock(places))
         os.close(lock)
-        assert os.read(ready, 10) == b"ready\n"
-        os.close(ready)
+        assert os.read(started.ready, 10) == b"ready\n"
+        os.close(started.ready)
         (places.run / "api.json").unlink(missing_ok=True)
         if mend == "down":
             bring_down(places, said.append, FAKE)
-            process.wait(timeout=5)
+            assert processes.start_time(started.pid) is None
     bring_up(want(), said.append, FAKE)
-    process.wait(timeout=5)
+    assert processes.start_time(started.pid) is None
     assert find_status(places)["state"] == "up"
 
 

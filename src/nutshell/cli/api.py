@@ -1,7 +1,7 @@
 """The API process: reads what `nutshell up` says, sets up its log, serves until it is told to end.
 
-Started as `python -m nutshell.cli.api --settings-json FD --ready-fd FD`. On the ready pipe it says "ready", or "error:"
-and why its settings cannot be used.
+Started as `python -m nutshell.cli.api --channel FD`: it loads its code, then hears its settings. On the pipe that comes
+with them it says "ready", or "error: " and why its settings cannot be used.
 """
 
 import json
@@ -10,6 +10,8 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+
+from nutshell.cli.warm import hear
 
 
 class JsonLines(logging.Formatter):
@@ -37,21 +39,21 @@ def log_to_stderr(level: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    options = dict(zip(arguments[::2], arguments[1::2], strict=True))
-    ready = int(options["--ready-fd"])
+    from granian.server import embed  # noqa: F401 - loaded before the settings are heard, as the rest
+
     from nutshell import app
+    from nutshell.core import http  # noqa: F401 - likewise
     from nutshell.core.config import CloudConfig, ConfigError, load_launch
 
-    with os.fdopen(int(options["--settings-json"])) as given:
-        said = given.read()
-    os.set_inheritable(ready, False)
+    tables = app.tables(app.parts())
+    told = hear(int(arguments[1]))
     try:
-        settings = load_launch(app.tables(app.parts()), said, os.environ)
+        settings = load_launch(tables, told.settings, os.environ)
     except ConfigError as error:
-        os.write(ready, f"error: {error}\n".encode())
+        os.write(told.ready, f"error: {error}\n".encode())
         raise SystemExit(2) from error
     log_to_stderr(settings[CloudConfig].log_level)
-    app.run(settings, ready)
+    app.run(settings, told.ready)
 
 
 if __name__ == "__main__":

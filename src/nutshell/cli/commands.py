@@ -30,13 +30,14 @@ def cli() -> None:
 @click.option("--database", metavar="URL", help="PostgreSQL instead of the file in the state directory.")
 @click.option("--tls-cert", type=click.Path(path_type=Path), help="PEM certificate chain.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="PEM private key.")
-def up(config: Path | None, foreground: bool, **given: Any) -> None:
+@click.pass_obj
+def up(waiting: Any, /, config: Path | None, foreground: bool, **given: Any) -> None:
     """Start the cloud, or find it running; return when every service answers."""
     with _refusals():
         from nutshell.cli.up import bring_up, read_wanted
 
         named = {key: value for key, value in given.items() if value is not None}
-        bring_up(read_wanted(named, config, os.environ), click.echo, foreground=foreground)
+        bring_up(read_wanted(named, config, os.environ), click.echo, foreground=foreground, waiting=waiting)
 
 
 @cli.command()

@@ -2,8 +2,8 @@
 
 import os
 import select
+import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -13,8 +13,10 @@ from pathlib import Path
 import nutshell
 from nutshell.cli import processes
 from nutshell.cli.places import Places
+from nutshell.cli.processes import last_lines
 from nutshell.cli.says import Refusal, state_option
 from nutshell.cli.states import take_lock
+from nutshell.cli.warm import Waiting, tell
 
 
 @dataclass(frozen=True)
@@ -43,55 +45,80 @@ def hold_lock(places: Places) -> int:
     return lock
 
 
+@dataclass(frozen=True)
+class Started:
+    """The API process, and the pipe on which it says that it is ready."""
+
+    pid: int
+    ready: int
+
+
 def start_api(
-    places: Places, command: Sequence[str], settings: str, user: tuple[int, int] | None, lock: int
-) -> tuple[subprocess.Popen[bytes], int]:
-    """The API process, given its settings over a pipe, and the pipe on which it says that it is ready."""
-    export_package()
-    give, told = os.pipe()
-    ready, tell = os.pipe()
+    places: Places,
+    command: Sequence[str],
+    settings: str,
+    user: tuple[int, int] | None,
+    lock: int,
+    waiting: Waiting | None = None,
+) -> Started:
+    """The API process, given its settings and its open files; `waiting` is one that has loaded its code already."""
+    if waiting is None:
+        export_package()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = processes.spawn(
+                [*command, "--channel", str(theirs.fileno())],
+                places.logs / "api.log",
+                fds=(theirs.fileno(),),
+                user=user,
+            )
+        waiting = Waiting(process.pid, ours)
+    ready, said = os.pipe()
+    log = processes.open_log(places.logs / "api.log", user)
     try:
-        process = processes.spawn(
-            [*command, "--settings-json", str(give), "--ready-fd", str(tell)],
-            places.logs / "api.log",
-            fds=(give, tell, lock),
-            user=user,
-        )
-        os.write(told, settings.encode())
+        tell(waiting.channel, settings, log, lock, said)
+    except BrokenPipeError:
+        pass  # it ended already; its last words say why
     finally:
-        for fd in (give, told, tell):
-            os.close(fd)
-    return process, ready
+        os.close(said)
+        os.close(log)
+    return Started(waiting.pid, ready)
 
 
-def await_ready(process: subprocess.Popen[bytes], ready: int, log: Path, timeout_s: float) -> None:
+def await_ready(started: Started, log: Path, timeout_s: float) -> None:
     """Blocks until the process says "ready"; Refusal with its last words when it ends instead."""
     said = b""
     deadline = time.monotonic() + timeout_s
     try:
         while b"\n" not in said:
-            readable, _, _ = select.select([ready], [], [], max(0.0, deadline - time.monotonic()))
-            some = os.read(ready, 4096) if readable else b""
+            readable, _, _ = select.select([started.ready], [], [], max(0.0, deadline - time.monotonic()))
+            some = os.read(started.ready, 4096) if readable else b""
             if not some:
                 break
             said += some
     finally:
-        os.close(ready)
+        os.close(started.ready)
     if said.startswith(b"ready"):
         return
-    if readable:
+    if not readable:
+        os.kill(started.pid, signal.SIGKILL)
+        raise Refusal(f"the API process was not ready after {timeout_s:.0f} s. Its last words:\n{last_lines(log)}")
+    why = said.decode(errors="replace").strip().removeprefix("error: ")
+    ended = _end_of(started.pid, 2.0)
+    raise Refusal(f"the API process {ended}. {why or 'Its last words:'}\n{last_lines(log)}\n(all of {log})")
+
+
+def _end_of(pid: int, patience_s: float) -> str:
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
         try:
-            ended = f"ended with exit code {process.wait(timeout=2)}"
-        except subprocess.TimeoutExpired:
-            ended = "gave up"
-        why = said.decode(errors="replace").strip().removeprefix("error: ")
-        raise Refusal(
-            f"the API process {ended}. {why or 'Its last words:'}\n{processes.last_lines(log)}\n(all of {log})"
-        )
-    process.kill()
-    raise Refusal(
-        f"the API process was not ready after {timeout_s:.0f} s. Its last words:\n{processes.last_lines(log)}"
-    )
+            done, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            return "ended"
+        if done:
+            return f"ended with exit code {os.waitstatus_to_exitcode(status)}"
+        time.sleep(0.01)
+    return "gave up"
 
 
 def export_package() -> None:

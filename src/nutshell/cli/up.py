@@ -1,7 +1,6 @@
 """`nutshell up`: from nothing, or from whatever a crash left, to a cloud that answers."""
 
 import os
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from nutshell.cli import clouds, processes, states
 from nutshell.cli.launch import Programs, await_ready, check_port, hold_lock, start_api
 from nutshell.cli.places import Places, default_state, read_json
 from nutshell.cli.says import Refusal, accounts_in, banner, base_url, state_option
+from nutshell.cli.warm import Waiting
 from nutshell.core.config import CloudConfig, ConfigError, dump_launch, find_file, load_settings
 
 READY_S = 60.0  # how long the API may take; it needs well under one second
@@ -55,7 +55,14 @@ def read_wanted(given: Mapping[str, object], config: Path | None, env: Mapping[s
     return Wanted(replace(cloud, state=state), Places(state), file.absolute() if file else None, {**given, **paths})
 
 
-def bring_up(wanted: Wanted, say: Say, programs: Programs | None = None, foreground: bool = False) -> None:
+def bring_up(
+    wanted: Wanted,
+    say: Say,
+    programs: Programs | None = None,
+    *,
+    foreground: bool = False,
+    waiting: Waiting | None = None,
+) -> None:
     """Start what does not run, wait until every service answers, write clouds.yaml, print the banner.
 
     Repeating it is success. Raises Refusal when the cloud cannot be had as asked.
@@ -75,12 +82,12 @@ def bring_up(wanted: Wanted, say: Say, programs: Programs | None = None, foregro
         facts = _facts(wanted.cloud, user, notes)
         lock = hold_lock(wanted.places)
         try:
-            process = _start(wanted, programs, facts, identity, lock)
+            pid = _start(wanted, programs, facts, identity, lock, waiting)
         finally:
             os.close(lock)  # the API process holds it on
         _finish(wanted, facts, say, time.monotonic() - began)
     if foreground:
-        _stay(wanted, process.pid, say)
+        _stay(wanted, pid, say)
 
 
 def _api_user(wanted: Wanted) -> tuple[tuple[int, int] | None, list[str]]:
@@ -97,19 +104,19 @@ def _api_user(wanted: Wanted) -> tuple[tuple[int, int] | None, list[str]]:
 
 
 def _start(
-    wanted: Wanted, programs: Programs, facts: dict[str, Any], identity: str, lock: int
-) -> subprocess.Popen[bytes]:
-    """Start the processes and wait until they are ready; their facts are recorded before."""
+    wanted: Wanted, programs: Programs, facts: dict[str, Any], identity: str, lock: int, waiting: Waiting | None
+) -> int:
+    """Start the processes and wait until they are ready; their facts are recorded before. The API's pid."""
     places = wanted.places
     check_port(wanted.cloud.host, wanted.cloud.port)
     if not wanted.cloud.simulate:
         facts["machine"] = _start_host(wanted, programs, identity, facts["api_user"])
-    process, ready = start_api(places, programs.api, wanted.launch, facts["api_user"], lock)
-    processes.remember(places.run / "api.json", process.pid, facts)
+    started = start_api(places, programs.api, wanted.launch, facts["api_user"], lock, waiting)
+    processes.remember(places.run / "api.json", started.pid, facts)
     import yaml  # noqa: F401 - needed for clouds.yaml in a moment; loaded while the other process starts
 
-    await_ready(process, ready, places.logs / "api.log", READY_S)
-    return process
+    await_ready(started, places.logs / "api.log", READY_S)
+    return started.pid
 
 
 def _facts(cloud: CloudConfig, user: tuple[int, int] | None, notes: list[str]) -> dict[str, Any]:
