@@ -145,9 +145,7 @@ def rule_text(rule: Rule) -> str:
 
 def members(group: Group, version: int) -> tuple[str, ...]:
     """The group's member addresses of one IP version, as elements of its set."""
-    found = [ip_network(text, strict=False) for text in group.members]
-    return tuple(str(net) if net.num_addresses > 1 else str(net[0])
-                 for net in collapse_addresses(n for n in found if n.version == version))  # type: ignore[type-var]  # fmt: skip
+    return tuple(_elements(group.members, version))
 
 
 def needs_intervals(group: Group) -> bool:
@@ -279,9 +277,9 @@ def sender_checks(port: Port) -> Iterator[str]:
     yield "ether type ip ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept"
     yield "ether type ip6 ip6 saddr :: icmpv6 type { 131, 132, 133, 135, 143 } accept"
     for mac, texts in sorted(allowed.items()):
-        four = _collapsed(texts, 4)
-        six = _collapsed([*texts, link_local(mac)], 6)
-        arp = _collapsed([*four, "0.0.0.0"], 4)
+        four = _elements(texts, 4)
+        six = _elements([*texts, link_local(mac)], 6)
+        arp = _elements([*four, "0.0.0.0"], 4)
         sender = f"ether saddr {mac}"
         yield f"{sender} ether type arp arp saddr ether {mac} arp saddr ip {{ {', '.join(arp)} }} accept"
         if four:
@@ -293,9 +291,12 @@ def sender_checks(port: Port) -> Iterator[str]:
     yield "counter drop"
 
 
-def _collapsed(texts: Sequence[str], version: int) -> list[str]:
-    nets = [net for net in (ip_network(text, strict=False) for text in texts) if net.version == version]
-    return [str(net) if net.num_addresses > 1 else str(net[0]) for net in collapse_addresses(nets)]  # type: ignore[type-var]
+def _elements(texts: Sequence[str], version: int) -> list[str]:
+    """Addresses and CIDRs of one IP version as elements of a set; merged where a range could overlap another."""
+    nets = [net for net in (ip_network(text, strict=False) for text in dict.fromkeys(texts)) if net.version == version]
+    if any(net.num_addresses > 1 for net in nets):
+        nets = list(collapse_addresses(nets))  # type: ignore[type-var]
+    return [str(net) if net.num_addresses > 1 else str(net[0]) for net in nets]
 
 
 def link_local(mac: str) -> str:
