@@ -65,7 +65,6 @@ class Machine:
         self._process: processes.Process | None = None
         self._monitor: Monitor | None = None
         self._power = Power.SHUTDOWN
-        self._resetting = False
 
     @property
     def alive(self) -> bool:
@@ -184,7 +183,7 @@ class Machine:
     def _connect(self, process: processes.Process) -> None:
         monitor = Monitor(self._around.loop, self.files.socket("qmp"), lambda *event: self._heard(process, *event))
         monitor.open(_GREETING_S)
-        self._process, self._monitor, self._resetting = process, monitor, False
+        self._process, self._monitor = process, monitor
         self._power = Power.PAUSED
 
         def ended() -> None:
@@ -223,34 +222,18 @@ class Machine:
     # ending
 
     def stop(self, timeout_s: float) -> None:
-        if self._process is not None:
-            if timeout_s > 0 and self._power is Power.RUNNING:
-                self._press_power_button(timeout_s)
-            self.save(left=Left.OFF, why="")
-            self.end()
-        else:
-            self.save(left=Left.OFF, why="")
-            self.files.memory.unlink(missing_ok=True)
+        self.ask_to_power_off(timeout_s)
+        self.save(left=Left.OFF, why="")
+        self.end()
+        self.files.memory.unlink(missing_ok=True)
         self._around.changed(self.record.guest.server_id)
 
-    def soft_reboot(self, timeout_s: float) -> bool:
-        """True when the guest powered off by itself and was started again within the same process."""
-        if self._process is None or self._power is not Power.RUNNING:
-            return False
-        self._resetting = True
-        try:
-            if not self._press_power_button(timeout_s):
-                return False
-            with self.monitor.waiting("RESET") as waiter:
-                self.monitor.execute("system_reset")
-                waiter.wait(10)
-            self.monitor.execute("cont")
-        finally:
-            self._resetting = False
-        self._now(Power.RUNNING)
-        return True
+    def ask_to_power_off(self, timeout_s: float) -> None:
+        """Press the power button of a running guest and give it time."""
+        if self._process is not None and self._power is Power.RUNNING:
+            self._press_power_button(timeout_s)
 
-    def _press_power_button(self, timeout_s: float) -> bool:
+    def _press_power_button(self, timeout_s: float) -> None:
         until = time.monotonic() + timeout_s
         monitor, process = self.monitor, self._process
         assert process is not None
@@ -259,11 +242,8 @@ class Machine:
                 monitor.execute("system_powerdown")
                 pressed = time.monotonic()
                 while time.monotonic() - pressed < min(_PRESS_AGAIN_S, remaining) and not self.hurry.is_set():
-                    if waiter.wait(0.1):
-                        return True
-                    if process.wait(0):
-                        return False
-        return False
+                    if waiter.wait(0.1) or process.wait(0):
+                        return
 
     def end(self) -> None:
         """End the process, if there is one. The record says already how the guest was left."""
@@ -309,7 +289,7 @@ class Machine:
             self._power = Power.PAUSED
         elif name == "RESUME":
             self._power = Power.RUNNING
-        elif name == "SHUTDOWN" and data.get("guest") and not self._resetting:
+        elif name == "SHUTDOWN" and data.get("guest"):
             self._power = Power.SHUTDOWN
             self._around.workers.submit(self._guest_powered_off, process)
         elif name not in ("RESET", "SHUTDOWN"):
