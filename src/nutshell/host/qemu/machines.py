@@ -107,7 +107,7 @@ class Machine:
         except BaseException:
             self._around.boots.ended()
             raise
-        self._around.boots.watch(self.files.console, lambda: self._process is process)
+        self._around.boots.watch(self.files.console, lambda: self._boots(process))
         self._now(Power.RUNNING, left=Left.RUNNING)
 
     def resume_from_disk(self) -> None:
@@ -134,6 +134,9 @@ class Machine:
         self.files.memory.unlink(missing_ok=True)
         monitor.execute("cont")
         self._now(Power.RUNNING)
+
+    def _boots(self, process: processes.Process) -> bool:
+        return self._process is process and self._power is Power.RUNNING
 
     def _lay_out(self) -> None:
         wanted = needs_port(self.record.guest)
