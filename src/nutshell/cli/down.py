@@ -25,7 +25,7 @@ def reset(places: Places, say: Say, programs: Programs | None = None) -> None:
         if read_json(places.mark) is None and not (places.run / "api.lock").exists():
             states.check(places, True)  # refuses a directory that holds anything of others
         facts = (read_json(places.run / "api.json") or {}).get("facts", {})
-        _end(places, say, programs or Programs())
+        _end(places, say, programs or Programs(), erase=True)
         states.erase(places)
         if facts.get("endpoint"):
             try:
@@ -35,7 +35,7 @@ def reset(places: Places, say: Say, programs: Programs | None = None) -> None:
         say(f"erased {places.state}")
 
 
-def _end(places: Places, say: Say, programs: Programs) -> None:
+def _end(places: Places, say: Say, programs: Programs, erase: bool = False) -> None:
     record = processes.find(places.run / "api.json")
     pids = [record.pid] if record else []
     pids += [pid for pid in processes.find_holders(places.run / "api.lock") if pid not in pids]
@@ -51,5 +51,5 @@ def _end(places: Places, say: Say, programs: Programs) -> None:
             ) from error
     mark = read_json(places.mark)
     if mark is not None and not mark.get("simulate"):
-        hosts.stop(places, programs, clear=True)
+        hosts.stop(places, programs, clear=True, erase=erase)
     say(f"the cloud in {places.state} is down" if pids else f"the cloud in {places.state} was not running")

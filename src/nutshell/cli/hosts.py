@@ -62,10 +62,15 @@ def start(places: Places, programs: Programs, identity: str, user: tuple[int, in
                 raise Refusal(f"the host process is not ready: {fault.why}\n{processes.last_lines(log)}") from fault
 
 
-def stop(places: Places, programs: Programs, clear: bool) -> None:
-    """End the host process; with `clear`, every guest and network of this cloud too. Absent is success."""
-    arguments = ["clear" if clear else "stop", "--state", str(places.state)]
-    done = subprocess.run([*_as_root(), *programs.host, *arguments], capture_output=True, text=True, cwd="/")
+def stop(places: Places, programs: Programs, clear: bool, erase: bool = False) -> None:
+    """End the host process; with `clear`, every guest and network of this cloud too, with `erase` also the disks.
+
+    Absent is success.
+    """
+    arguments = ["clear" if clear else "stop", "--state", str(places.state), *(["--erase"] if erase else [])]
+    as_root = _as_root()
+    export_package()
+    done = subprocess.run([*as_root, *programs.host, *arguments], capture_output=True, text=True, cwd="/")
     if done.returncode != 0:
         raise Refusal(f"could not {arguments[0]} the host side: {done.stderr.strip() or done.stdout.strip()}")
 

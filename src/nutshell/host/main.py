@@ -7,6 +7,7 @@ they are; `clear` ends them too. Any of the three may be repeated after a crash.
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -129,8 +130,9 @@ def stop(state: Path) -> None:
 
 @cli.command()
 @_state
-def clear(state: Path) -> None:
-    """End the host process, every guest, network, link and process of the cloud. Disks stay."""
+@click.option("--erase", is_flag=True, help="Disks too.")
+def clear(state: Path, erase: bool) -> None:
+    """End the host process, every guest, network, link and process of the cloud. Disks stay unless erased."""
     places = Places(state)
     end_process(places)
     mark = read_json(places.mark)
@@ -143,6 +145,8 @@ def clear(state: Path) -> None:
     finally:
         drivers.close()
     places.host_socket.unlink(missing_ok=True)
+    if erase:
+        shutil.rmtree(places.host_state)
 
 
 def end_process(places: Places) -> None:
