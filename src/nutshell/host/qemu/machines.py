@@ -255,10 +255,8 @@ class Machine:
             return
         with suppress(DriverFault):
             self.monitor.execute("quit", timeout_s=5)
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if process.wait(5):
-                break
-            process.signal(number)
+        if not process.wait(5):  # it waits for storage that does not answer
+            process.signal(signal.SIGKILL)
         if not process.wait(10):
             raise DriverFault(f"process {process.pid} cannot be killed")
         self._forget_process()
