@@ -1,0 +1,128 @@
+"""Who calls: tokens issued and read, with what they mean kept in memory until something relevant changes."""
+
+import threading
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from nutshell.core.cloud import Cloud
+from nutshell.core.errors import Unauthorized
+from nutshell.core.events import Event
+from nutshell.core.policy import Who
+from nutshell.core.store import Tx
+from nutshell.identity import catalog
+from nutshell.identity.codec import Claims, Codec
+from nutshell.identity.projects import DEFAULT_DOMAIN, Project
+from nutshell.identity.sessions import Session, open_session
+from nutshell.identity.users import User
+
+MOST_SESSIONS = 20_000
+CATALOG_KINDS = frozenset({"identity.service", "identity.endpoint", "identity.region"})
+# What a creation of these cannot change: tokens that exist already.
+HARMLESS_NEW = frozenset({"identity.user", "identity.project", "identity.group", "identity.role"})
+
+
+class Authority:
+    """Implements `Identity` (port.py). One per cloud."""
+
+    def __init__(self, cloud: Cloud, key: bytes, ttl_s: int) -> None:
+        self._cloud, self._codec, self.ttl_s = cloud, Codec(key), ttl_s
+        self._sessions: dict[str, Session] = {}
+        self._entries: catalog.Entries | None = None
+        self._epoch = 0
+        self._lock = threading.Lock()
+        cloud.store.on_commit(self._told)
+
+    # -- the port
+    def who(self, token: str) -> Who:
+        """The caller a token stands for. Raises Unauthorized."""
+        return self.session(token).who
+
+    def project_exists(self, tx: Tx, project_id: str) -> bool:
+        return tx.count(Project, id=project_id) == 1
+
+    def project_name(self, tx: Tx, project_id: str) -> str:
+        row = tx.get(Project, project_id)
+        return row.name if row is not None else ""
+
+    def find_project(self, tx: Tx, name: str) -> str | None:
+        row = tx.one(Project, name=name, domain_id=DEFAULT_DOMAIN)
+        return row.id if row is not None else None
+
+    def find_user(self, tx: Tx, name: str) -> str | None:
+        row = tx.one(User, name=name, domain_id=DEFAULT_DOMAIN)
+        return row.id if row is not None else None
+
+    # -- tokens
+    def issue(self, tx: Tx, claims: Claims) -> tuple[str, Session]:
+        """A token for these claims. Unauthorized when its user may not have it."""
+        epoch = self._epoch
+        session = open_session(tx, claims)
+        token = self._codec.write(claims)
+        self._keep(token, session, epoch)
+        return token, session
+
+    def session(self, token: str, tx: Tx | None = None, window_s: int = 0) -> Session:
+        """What a token means now. `window_s`: how long after its end it is still shown. Raises Unauthorized."""
+        found = self._sessions.get(token)
+        if found is None:
+            claims = self._codec.read(token)
+            if claims.expires_at + window_s <= self._cloud.clock.real():
+                raise Unauthorized()
+            epoch = self._epoch
+            work: Callable[[Tx], Session] = lambda tx: open_session(tx, claims)  # noqa: E731
+            found = self._cloud.read(work) if tx is None else work(tx)
+            self._keep(token, found, epoch)
+        if found.claims.expires_at + window_s <= self._cloud.clock.real():
+            raise Unauthorized()
+        return found
+
+    def claims(self, token: str) -> Claims:
+        """What a token says, valid or not. Raises Unauthorized when we did not write it."""
+        return self._codec.read(token)
+
+    def body(self, session: Session, base: str, with_catalog: bool, tx: Tx | None = None) -> bytes:
+        """The token as the API answers it."""
+        key = (base, with_catalog)
+        found = session.rendered.get(key)
+        if found is None:
+            shown = dict(session.shown)
+            if with_catalog and session.claims.scope != "unscoped":
+                shown["catalog"] = self.catalog(base, session.who, tx)
+            found = msgspec.json.encode({"token": shown})
+            if len(session.rendered) < 4:
+                session.rendered[key] = found
+        return found
+
+    def catalog(self, base: str, who: Who, tx: Tx | None = None) -> list[dict[str, Any]]:
+        entries = self._entries
+        if entries is None:
+            epoch = self._epoch
+            entries = self._cloud.read(catalog.entries) if tx is None else catalog.entries(tx)
+            with self._lock:
+                if epoch == self._epoch:
+                    self._entries = entries
+        return catalog.render(entries, base, who.user_id, who.project_id)
+
+    def _keep(self, token: str, session: Session, epoch: int) -> None:
+        """Remember, unless something changed since the session was read."""
+        with self._lock:
+            if epoch != self._epoch:
+                return
+            if len(self._sessions) >= MOST_SESSIONS:
+                for old in list(islice(self._sessions, MOST_SESSIONS // 4)):
+                    del self._sessions[old]
+            self._sessions[token] = session
+
+    def _told(self, events: Sequence[Event]) -> None:
+        """After a commit: forget what it may have changed."""
+        mine = [e for e in events if e.kind.startswith("identity.")]
+        if not any(e.verb != "create" or e.kind not in HARMLESS_NEW for e in mine):
+            return
+        with self._lock:
+            self._epoch += 1
+            self._sessions.clear()
+            if any(e.kind in CATALOG_KINDS for e in mine):
+                self._entries = None

@@ -1,0 +1,102 @@
+"""The Identity service: its place on the port, its error format, and how its routes check policy.
+
+Source: Identity API reference v3.14 (https://docs.openstack.org/api-ref/identity/v3/).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from nutshell.core.clock import iso_micros_z
+from nutshell.core.resource import Resource
+from nutshell.core.service import Ask, Service
+from nutshell.identity.errors import ForbiddenAction, Missing, render_error
+from nutshell.identity.rules import NOT_DOMAIN, NOT_SYSTEM, RULES
+
+Row = TypeVar("Row", bound=Resource)
+Target = Callable[[Ask[Any]], Mapping[str, Any]]
+Handler = Callable[[Ask[Any]], Any]
+
+
+def page_links(ask: Ask[Any], many: str, rows: Sequence[Any], more: bool) -> dict[str, Any]:
+    """Keystone's "links" of a collection; `next` when a limit cut the page."""
+    here = ask.base + ask.path
+    query = {k: v[-1] for k, v in ask.query.items()}
+    own = f"{here}?{urlencode(query)}" if query else here
+    following = f"{here}?{urlencode({**query, 'marker': rows[-1].id})}" if more and rows else None
+    found: dict[str, Any] = {"links": {"next": following, "self": own, "previous": None}}
+    return found | ({"truncated": True} if more else {})
+
+
+identity = Service(
+    name="identity",
+    mount="/identity",
+    prefixes=("/v3",),
+    error=render_error,
+    time=iso_micros_z,
+    page_links=page_links,
+    max_limit=None,
+    update_method="PATCH",
+    forbids=lambda rule: ForbiddenAction(rule=rule),
+    not_found=lambda noun, key: Missing(kind=noun.one.replace("_", " "), id=key),
+    default_sort="id",
+    default_sort_dir="asc",
+)
+identity.policy(RULES)
+
+
+def flat(prefix: str, row: Resource | None, **more: Any) -> dict[str, Any]:
+    """A row as rules name it ("target.user.domain_id"); what is empty is the text "None", as in oslo.policy."""
+    if row is None:
+        return {}
+    values = {**row.__dict__, **more}
+    return {f"target.{prefix}.{k}": "None" if v in (None, "") else v for k, v in values.items()}
+
+
+def no_target(ask: Ask[Any]) -> Mapping[str, Any]:
+    return {}
+
+
+def call(
+    method: str, path: str, rule: str, *, target: Target = no_target, http: int = 200, **rest: Any
+) -> Callable[[Handler], Handler]:
+    """A route of Identity: `rule` without "identity:"; `target` is what the rule is checked against.
+
+    As in Keystone a caller is told 404 only after policy let the request pass, so `target` must not raise for a
+    missing row. Tokens of a scope that the operation does not admit are refused whatever their roles.
+    """
+    name = f"identity:{rule}"
+
+    def against(ask: Ask[Any]) -> Mapping[str, Any]:
+        if (ask.who.domain_id and rule in NOT_DOMAIN) or (ask.who.system and rule in NOT_SYSTEM):
+            raise ForbiddenAction(rule=name)
+        return target(ask)
+
+    return identity.route(method, path, rule=name, against=against, http=http, **rest)
+
+
+def named(noun: type[Resource], prefix: str = "", param: str = "id") -> Target:
+    """The target of routes on one row: the row itself (kept in `ask.target`), or nothing when there is none."""
+
+    def find(ask: Ask[Any]) -> Mapping[str, Any]:
+        row = ask.tx.get(noun, ask.params[param])
+        ask.target = row
+        return flat(prefix or noun.one, row)
+
+    return find
+
+
+def found(ask: Ask[Any], noun: type[Row], key: str | None = None) -> Row:
+    """The row the path names, or 404. `key`: another row of that noun, by its id."""
+    row: Row | None = ask.target if key is None else ask.tx.get(noun, key)
+    if row is None:
+        raise Missing(kind=noun.one.replace("_", " "), id=key if key is not None else ask.params.get("id"))
+    return row
+
+
+def merged_extra(row: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """An update's values, its unknown members joined with those the row already had."""
+    extra = given.pop("extra", None)
+    if extra:
+        given["extra"] = {**row.extra, **extra}
+    return given
