@@ -25,7 +25,7 @@ EXPIRED_WINDOW_S = 2 * 24 * 3600  # how long after its end ?allow_expired=1 stil
 JSON = {"Content-Type": "application/json", "Vary": "X-Auth-Token"}
 
 
-@identity.route("POST", "/auth/tokens", public=True, streams=True, writes=False)  # type: ignore[arg-type]
+@identity.route("POST", "/auth/tokens", public=True, streams=True, writes=False)
 async def issue(ask: Ask[Any], receive: Callable[[], Awaitable[Any]]) -> Answer:
     auth = read_request(await read_body(receive, ask.service.max_body))
     authority, cloud = ask.cloud.port(Authority), ask.cloud
