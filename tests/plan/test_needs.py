@@ -26,7 +26,6 @@ def test_a_whole_machine_lacks_nothing() -> None:
     [
         ("qemu-img", "apt-get install -y qemu-utils"),
         ("dnsmasq", "apt-get install -y dnsmasq-base"),
-        ("pyroute2", "pip install 'pyroute2'"),
     ],
 )
 def test_what_is_missing_is_named_with_its_command(lost: str, command: str) -> None:

@@ -47,7 +47,6 @@ PROGRAMS = (
 )
 MODULES = (
     ("qemu.qmp", "qemu.qmp", "speaking with QEMU"),
-    ("pyroute2", "pyroute2", "links and addresses"),
     ("pycdlib", "pycdlib", "config drives"),
 )
 
