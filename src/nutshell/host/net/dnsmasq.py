@@ -132,9 +132,11 @@ class Dnsmasq:
         self._told = hosts + names
 
     def _start(self, config: Path) -> None:
-        command = ["dnsmasq", f"--conf-file={config}"]
-        if shutil.which("dnsmasq") is None:
+        program = dnsmasq_path()
+        if program is None:
             raise DriverFault("dnsmasq is not installed (apt install dnsmasq-base)", final=True)
+
+        command = [program, f"--conf-file={config}"]
 
         def spawn() -> subprocess.CompletedProcess[str]:
             return subprocess.run(
@@ -208,6 +210,11 @@ def release_message(mac: str, ip: str, server: str) -> bytes:
     body = bytes.fromhex(mac.replace(":", "")).ljust(16, b"\0") + b"\0" * 192
     options = b"\x63\x82\x53\x63" + b"\x35\x01\x07" + b"\x36\x04" + socket.inet_aton(server) + b"\xff"
     return head + body + options
+
+
+def dnsmasq_path() -> str | None:
+    """Where the program is: also in the administrator's directories, which a user's PATH may lack."""
+    return shutil.which("dnsmasq", path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]))
 
 
 def end(process: int) -> None:

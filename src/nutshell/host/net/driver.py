@@ -51,7 +51,13 @@ class LinuxNetwork:
             self._directory / "rules.json",
         )
         self._listeners = Listeners(metadata_upstream)
-        self._outside = Outside(self._names, namespaces.root_links(), Nft())
+        try:
+            host_rules = Nft()
+        except OSError as error:
+            raise DriverFault(
+                f"libnftables is not installed (apt install libnftables1): {error}", final=True
+            ) from error
+        self._outside = Outside(self._names, namespaces.root_links(), host_rules)
         self._networks = Networks(
             self._fabric, self._networks_specs, self._zone_specs, self._router_specs, self._outside, self._listeners
         )
