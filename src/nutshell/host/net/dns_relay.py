@@ -6,19 +6,20 @@ this relay answers from the host's side; names of the cloud's own are answered w
 
 import asyncio
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 _TIMEOUT_S, _PENDING, _TCP_BYTES = 5.0, 256, 1 << 20
 
 
-def resolvers(path: Path = Path("/etc/resolv.conf")) -> list[str]:
-    """The host's name servers as they are now."""
+def resolvers(path: Path = Path("/etc/resolv.conf")) -> list[tuple[str, int]]:
+    """The host's name servers, address and port, as they are now."""
     try:
         words = [line.split() for line in path.read_text().splitlines()]
     except OSError:
         return []
-    return [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"]
+    return [(line[1], 53) for line in words if len(line) > 1 and line[0] == "nameserver"]
 
 
 class _Answer(asyncio.DatagramProtocol):
@@ -37,7 +38,8 @@ class _Answer(asyncio.DatagramProtocol):
 class _Questions(asyncio.DatagramProtocol):
     """Each question goes out from a port of its own, so that answers cannot be guessed."""
 
-    def __init__(self) -> None:
+    def __init__(self, servers: Callable[[], list[tuple[str, int]]]) -> None:
+        self._servers = servers
         self._tasks: set[asyncio.Task[None]] = set()
         self._transport: asyncio.DatagramTransport | None = None
 
@@ -51,10 +53,10 @@ class _Questions(asyncio.DatagramProtocol):
             task.add_done_callback(self._tasks.discard)
 
     async def _ask(self, question: bytes, address: tuple[str, int]) -> None:
-        for server in resolvers():
+        for server in self._servers():
             try:
                 transport, answer = await asyncio.get_running_loop().create_datagram_endpoint(
-                    _Answer, remote_addr=(server, 53)
+                    _Answer, remote_addr=server
                 )
                 try:
                     transport.sendto(question)
@@ -71,12 +73,15 @@ class _Questions(asyncio.DatagramProtocol):
 class DnsRelay:
     """Relays one network's questions."""
 
-    def __init__(self) -> None:
+    def __init__(self, servers: Callable[[], list[tuple[str, int]]] = resolvers) -> None:
+        self._servers = servers
         self._datagrams: asyncio.BaseTransport | None = None
         self._streams: asyncio.Server | None = None
 
     async def start(self, datagrams: socket.socket, streams: socket.socket) -> None:
-        self._datagrams, _ = await asyncio.get_running_loop().create_datagram_endpoint(_Questions, sock=datagrams)
+        self._datagrams, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: _Questions(self._servers), sock=datagrams
+        )
         self._streams = await asyncio.start_server(self._stream, sock=streams)
 
     async def stop(self) -> None:
@@ -88,9 +93,9 @@ class DnsRelay:
     async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_TIMEOUT_S * 2):
-                servers = resolvers()
+                servers = self._servers()
                 if servers:
-                    away_reader, away_writer = await asyncio.open_connection(servers[0], 53)
+                    away_reader, away_writer = await asyncio.open_connection(*servers[0])
                     try:
                         await asyncio.gather(_copy(reader, away_writer), _copy(away_reader, writer))
                     finally:
