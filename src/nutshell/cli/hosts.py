@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nutshell.cli import processes
@@ -75,9 +75,10 @@ def stop(places: Places, programs: Programs, clear: bool, erase: bool = False) -
         raise Refusal(f"could not {arguments[0]} the host side: {done.stderr.strip() or done.stdout.strip()}")
 
 
-def build_tiny_once(places: Places) -> None:
+def build_tiny_once(places: Places, say: Callable[[str], None]) -> None:
     """Build the tiny image on the first real start; it is kept. Takes some ten seconds."""
     if not places.tiny_image.exists():
+        say("building the tiny image, once: about ten seconds")
         build_tiny(places.tiny_image, places.tiny_image.parent / "packages")
 
 

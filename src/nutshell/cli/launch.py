@@ -103,9 +103,9 @@ def await_ready(started: Started, log: Path, timeout_s: float) -> None:
     if not readable:
         os.kill(started.pid, signal.SIGKILL)
         raise Refusal(f"the API process was not ready after {timeout_s:.0f} s. Its last words:\n{last_lines(log)}")
-    why = said.decode(errors="replace").strip().removeprefix("error: ")
-    ended = _end_of(started.pid, 2.0)
-    raise Refusal(f"the API process {ended}. {why or 'Its last words:'}\n{last_lines(log)}\n(all of {log})")
+    if said.startswith(b"error: "):
+        raise Refusal(said.decode(errors="replace").strip().removeprefix("error: "), 2)
+    raise Refusal(f"the API process {_end_of(started.pid, 2.0)}. Its last words:\n{last_lines(log)}\n(all of {log})")
 
 
 def _end_of(pid: int, patience_s: float) -> str:

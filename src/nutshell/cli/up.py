@@ -1,6 +1,7 @@
 """`nutshell up`: from nothing, or from whatever a crash left, to a cloud that answers."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -142,7 +143,7 @@ def _start_host(wanted: Wanted, programs: Programs, identity: str, user: Any) ->
 
     cloud = wanted.cloud
     api = base_url(cloud.host, cloud.port, cloud.tls_cert is not None)
-    hosts.build_tiny_once(wanted.places)
+    hosts.build_tiny_once(wanted.places, lambda text: print(text, file=sys.stderr, flush=True))
     return hosts.start(wanted.places, programs, identity, tuple(user) if user else None, api)
 
 
