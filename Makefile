@@ -26,6 +26,7 @@ $(VENV)/made:
 
 $(VENV)/installed: $(VENV)/made pyproject.toml
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[real]'
+	$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(VENV)/tested: $(VENV)/installed
