@@ -30,6 +30,8 @@ class Subnet:
     dns_servers: tuple[str, ...] = ()  # empty: the dhcp_ip itself, which forwards
     routes: tuple[tuple[str, str], ...] = ()  # (destination CIDR, next hop) told to guests (option 121)
     leases: tuple[Lease, ...] = ()
+    ra_mode: str = ""  # IPv6: "slaac", "dhcpv6-stateful", "dhcpv6-stateless"; "": no router advertisements from us
+    address_mode: str = ""  # IPv6: the same words; who gives guests their addresses
 
 
 @dataclass(frozen=True)
