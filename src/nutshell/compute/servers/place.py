@@ -1,0 +1,112 @@
+"""Choosing a host: placement says where there is room, the rest of the request narrows it down.
+
+When nothing fits, the answer says of every host what it lacked.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import Any
+
+from nutshell.compute.nodes import DEFAULT_ZONE, Node, is_up
+from nutshell.compute.servers.noun import Server
+from nutshell.compute.servers.work import Hopeless
+from nutshell.core.store import Tx
+from nutshell.placement.port import Placement, Wanted
+
+NAMES = {"VCPU": "VCPU", "MEMORY_MB": "MiB of memory", "DISK_GB": "GiB of disk"}
+
+
+def resources(flavor: Mapping[str, Any], local: Mapping[str, Any]) -> dict[str, int]:
+    """What a server takes of its host; extra specs "resources:CLASS" override."""
+    disk = (flavor["disk"] if local.get("root") else 0) + sum(local.get("ephemerals", ()))
+    disk += ceil(local.get("swap_mib", 0) / 1024)
+    found = {"VCPU": flavor["vcpus"], "MEMORY_MB": flavor["ram"], "DISK_GB": disk}
+    for key, value in flavor["extra_specs"].items():
+        if key.startswith("resources:") and str(value).isdecimal():
+            found[key.partition(":")[2]] = int(value)
+    return {name: amount for name, amount in found.items() if amount > 0}
+
+
+def wanted(flavor: Mapping[str, Any], local: Mapping[str, Any]) -> Wanted:
+    traits = {k.partition(":")[2]: v for k, v in flavor["extra_specs"].items() if k.startswith("trait:")}
+    return Wanted(
+        resources(flavor, local),
+        frozenset(t for t, v in traits.items() if v == "required"),
+        frozenset(t for t, v in traits.items() if v == "forbidden"),
+    )
+
+
+def choose_host(tx: Tx, placement: Placement, server: Server) -> str:
+    """The host that now holds the server's claim. Hopeless, naming each host's lack, when there is none."""
+    want = wanted(server.flavor, server.local)
+    nodes = {n.id: n for n in tx.find(Node)}
+    barred = {i: why for i, n in nodes.items() if (why := _why_not(tx, n, server))}
+    for candidate in placement.fit(tx, want).candidates:
+        node = nodes.get(candidate.provider_id)
+        if node is None or node.id in barred:
+            continue
+        if placement.claim(tx, server.id, node.id, want.resources, server.project_id, server.user_id):
+            return node.name
+    raise Hopeless("No valid host was found. " + _explain(tx, placement, want, nodes, barred))
+
+
+def _explain(
+    tx: Tx, placement: Placement, want: Wanted, nodes: Mapping[str, Node], barred: Mapping[str, str]
+) -> str:
+    if not nodes:
+        return "There is no host."
+    lacked = {r.provider_id: ", ".join(r.lacked) for r in placement.fit(tx, want, explain=True).rejected}
+    lines = [f"{n.name}: {barred.get(n.id) or lacked.get(n.id) or 'was taken meanwhile'}" for n in nodes.values()]
+    return "; ".join(sorted(lines)[:20]) + ("; …" if len(lines) > 20 else "") + "."
+
+
+def _why_not(tx: Tx, node: Node, server: Server) -> str:
+    """Why a host must not be used for this server; "" when it may."""
+    if not node.enabled:
+        return "is disabled"
+    if not is_up(node):
+        return "is down"
+    if server.wanted_host and node.name != server.wanted_host:
+        return f"is not the requested host {server.wanted_host}"
+    if server.pinned_zone and (node.zone or DEFAULT_ZONE) != server.pinned_zone:
+        return f"is not in zone {server.pinned_zone}"
+    return _hinted(tx, node, server)
+
+
+def _hinted(tx: Tx, node: Node, server: Server) -> str:
+    for hint, together in (("same_host", True), ("different_host", False)):
+        named = server.hints.get(hint)
+        if not named:
+            continue
+        ids = named if isinstance(named, list) else [named]
+        here = any(s.host == node.name for s in tx.find(Server, id=ids))
+        if here is not together:
+            return f"does not meet the hint {hint}"
+    if server.server_group_id:
+        return _grouped(tx, node, server)
+    return ""
+
+
+def _grouped(tx: Tx, node: Node, server: Server) -> str:
+    """What the server's group says of this host."""
+    policy = group_policy(tx, server.server_group_id)
+    hosts: Sequence[str] = [
+        s.host
+        for s in tx.find(Server, server_group_id=server.server_group_id)
+        if s.host and s.id != server.id
+    ]
+    if policy == "affinity" and hosts and node.name not in hosts:
+        return "is not where the server's group is (affinity)"
+    if policy == "anti-affinity" and node.name in hosts:
+        return "has a server of the same group (anti-affinity)"
+    return ""
+
+
+def group_policy(tx: Tx, group_id: str) -> str:
+    """The policy of a server group; "" when there is no such group."""
+    try:
+        from nutshell.compute.server_groups import ServerGroup
+    except ImportError:
+        return ""
+    found = tx.get(ServerGroup, group_id)
+    return str(found.policy) if found is not None else ""

@@ -1,0 +1,77 @@
+"""What the compute service gives to the cloud: its routes, settings, quotas, drivers, loops and first flavors."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nutshell.compute import flavors, keypairs  # noqa: F401 - they declare their routes
+from nutshell.compute.capability import Consoles, Disks, HotPluggable, Hypervisor, Pausable, Watchable
+from nutshell.compute.config import ComputeConfig
+from nutshell.compute.nodes import keep_nodes
+from nutshell.compute.servers import change, create, reads  # noqa: F401 - likewise
+from nutshell.compute.servers.noun import Server
+from nutshell.compute.servers.settle import settle
+from nutshell.compute.service import compute
+from nutshell.core.config import CloudConfig
+from nutshell.core.reconcile import Loop, settling
+from nutshell.core.store import Tx
+
+if TYPE_CHECKING:
+    from nutshell.core.cloud import Cloud
+
+CAPABILITIES = (Hypervisor, Watchable, Pausable, HotPluggable, Consoles, Disks)
+service = compute
+config = ComputeConfig
+quotas: Mapping[str, int] = {
+    "instances": 10,
+    "cores": 20,
+    "ram": 51200,
+    "metadata_items": 128,
+    "injected_files": 5,
+    "injected_file_content_bytes": 10240,
+    "injected_file_path_bytes": 255,
+    "key_pairs": 100,
+    "server_groups": 10,
+    "server_group_members": 10,
+}
+
+
+def wire(cloud: "Cloud") -> None:
+    """Register the hypervisor: simulated in this process, or the host process's over its socket."""
+    if any(kind in cloud.drivers for kind in CAPABILITIES):
+        return  # a test brought its own
+    found = _simulated(cloud) if cloud.settings[CloudConfig].simulate else _remote(cloud)
+    for kind in CAPABILITIES:
+        if isinstance(found, kind):
+            cloud.drivers[kind] = found
+
+
+def _simulated(cloud: "Cloud") -> object:
+    from nutshell.compute.drivers.memory import MemoryHypervisor, one_host
+
+    settings, state = cloud.settings[ComputeConfig], cloud.settings[CloudConfig].state
+    first = one_host()
+    if settings.host_vcpus:
+        first = replace(first, vcpus=settings.host_vcpus)
+    hosts = [first, *(replace(first, name=f"{first.name}-{n}") for n in range(2, settings.hosts + 1))]
+    return MemoryHypervisor(state / "world" if state is not None else None, hosts)
+
+
+def _remote(cloud: "Cloud") -> object:
+    from nutshell.host.rpc import proxy
+
+    state = cloud.settings[CloudConfig].state
+    assert state is not None
+    return proxy(state / "host.sock", "hypervisor", CAPABILITIES)
+
+
+def loops(cloud: "Cloud") -> list[Loop]:
+    workers = cloud.settings[ComputeConfig].workers
+    return [
+        settling("servers", Server, settle, workers=workers),
+        Loop("nodes", keep_nodes, every_s=10.0),
+    ]
+
+
+def seed(cloud: "Cloud", tx: Tx) -> None:
+    flavors.seed_flavors(tx)
