@@ -198,7 +198,9 @@ def _x509_fingerprint(public: str) -> str:
     try:
         found = x509.load_pem_x509_certificate(public.encode()).fingerprint(hashes.SHA1())  # noqa: S303 - the API's own
     except ValueError as why:
-        raise BadRequest(f"Keypair data is invalid: failed to generate X509 fingerprint. Error message: {why}") from None
+        raise BadRequest(
+            f"Keypair data is invalid: failed to generate X509 fingerprint. Error message: {why}"
+        ) from None
     return _colons(found.hex())
 
 
@@ -226,6 +228,7 @@ def _certificate(key: Any, subject: str) -> tuple[str, str]:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives import serialization as form
+    from cryptography.x509.oid import ExtendedKeyUsageOID
 
     named = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, subject[:64])])
     now = datetime.now(UTC)
@@ -237,7 +240,7 @@ def _certificate(key: Any, subject: str) -> tuple[str, str]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now)
         .not_valid_after(now + timedelta(days=3650))
-        .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CLIENT_AUTH]), False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False)
         .sign(key, hashes.SHA256())
     )
     private = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()).decode()

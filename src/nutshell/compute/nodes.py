@@ -26,7 +26,7 @@ class Node(Resource, service="compute", one="node", many="nodes", unique=(("name
     number: int = field(default=0)  # the integer id of old API versions
     service_id: str = field(default="")
     name: str = field()
-    facts: HostFacts | None = field(default=None)
+    host_facts: HostFacts | None = field(default=None)
     up: bool = field(default=True)
     heard_at: float = field(default=0.0)
     enabled: bool = field(default=True)
@@ -61,7 +61,7 @@ def keep_nodes(cloud: "Cloud") -> float | None:
     known = {n.name: n for n in cloud.read(lambda tx: tx.find(Node))}
     now = cloud.clock.now()
     changed = [
-        h for h in hosts.values() if h.name not in known or known[h.name].facts != h or not known[h.name].up
+        h for h in hosts.values() if h.name not in known or known[h.name].host_facts != h or not known[h.name].up
     ]
     stale = [n for n in known.values() if n.name in hosts and now - n.heard_at > PATIENCE_S / 4]
     silent = [n for n in known.values() if n.name not in hosts and n.up and now - n.heard_at > PATIENCE_S / 4]
@@ -85,9 +85,9 @@ def _record(cloud: "Cloud", tx: Tx, changed: list[HostFacts], heard: list[str], 
 def _upsert(tx: Tx, facts: HostFacts) -> None:
     node = tx.one(Node, name=facts.name)
     if node is not None:
-        tx.put(node, facts=facts, up=True, heard_at=tx.now)
+        tx.put(node, host_facts=facts, up=True, heard_at=tx.now)
         return
     newest = tx.sql(f"SELECT max(number) FROM {Node.table.name}").fetchone()[0] or 0
     made = node_id(facts.name)
     service_id = str(uuid.uuid5(SPACE, f"service:{facts.name}"))
-    tx.add(Node(id=made, number=newest + 1, service_id=service_id, name=facts.name, facts=facts, heard_at=tx.now))
+    tx.add(Node(id=made, number=newest + 1, service_id=service_id, name=facts.name, host_facts=facts, heard_at=tx.now))

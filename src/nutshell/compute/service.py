@@ -37,7 +37,10 @@ def render_error(fault: Fault, request_id: str) -> Any:
     if isinstance(fault, QuotaExceeded):
         f = fault.facts
         name = str(f.get("name", "")).rpartition(".")[2]
-        message = f"Quota exceeded for {name}: Requested {f.get('requested')}, but already used {f.get('used')} of {f.get('limit')} {name}"
+        message = (
+            f"Quota exceeded for {name}: Requested {f.get('requested')}, but already used {f.get('used')} of"
+            f" {f.get('limit')} {name}"
+        )
     found: dict[str, Any] = {"code": fault.http, "message": message}
     if fault.http in (413, 429):
         found["retryAfter"] = "0"

@@ -22,15 +22,14 @@ def whole(name: str, value: Any, lo: int = 0, hi: int = BIG) -> int:
     """An integer, or decimal text of one, within bounds. 400 otherwise."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise invalid(name, value, f"{value!r} is not of type 'integer', 'string'")
-    if isinstance(value, str):
-        if not value.isdecimal():
-            raise invalid(name, value, f"{value!r} does not match '^[0-9]*$'")
-        value = int(value)
-    if value < lo:
+    if isinstance(value, str) and not value.isdecimal():
+        raise invalid(name, value, f"{value!r} does not match '^[0-9]*$'")
+    found = int(value)
+    if found < lo:
         raise invalid(name, value, f"{value} is less than the minimum of {lo}")
-    if value > hi:
+    if found > hi:
         raise invalid(name, value, f"{value} is greater than the maximum of {hi}")
-    return value
+    return found
 
 
 def truth(name: str, value: Any) -> bool:
@@ -51,9 +50,7 @@ def check_name(name: str, value: str) -> str:
 
 
 def printable(text: str) -> bool:
-    return all(
-        (kind := unicodedata.category(c))[0] != "C" and (kind[0] != "Z" or kind == "Zs") for c in text
-    )
+    return all((kind := unicodedata.category(c))[0] != "C" and (kind[0] != "Z" or kind == "Zs") for c in text)
 
 
 def check_tag(value: str) -> str:

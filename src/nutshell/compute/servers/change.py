@@ -34,7 +34,9 @@ class ServerUpdate(Body):
     pinned_zone: str | None = field(default=None, wire="pinned_availability_zone", since="2.104")
 
 
-def answer_with(ask: Ask[Any], server: Server, extra: Mapping[str, Any], without: frozenset[str] = frozenset()) -> Answer:
+def answer_with(
+    ask: Ask[Any], server: Server, extra: Mapping[str, Any], without: frozenset[str] = frozenset()
+) -> Answer:
     """The server in its answer's form: whole since 2.75 (the other route), its basic members before."""
     shown = render_row(ask, server, "show") | dict(extra)
     if ask.route.view == "basic":

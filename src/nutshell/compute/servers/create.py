@@ -1,4 +1,4 @@
-"""Making servers: the verb checks everything and records what is wanted; the loop builds (Compute API, "Create Server")."""
+"""Making servers: the verb checks all and records what is wanted; the loop builds (Compute API, "Create Server")."""
 
 import math
 import secrets
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from nutshell.compute import wire
-from nutshell.compute.servers import checks
 from nutshell.compute.config import ComputeConfig
 from nutshell.compute.devices import Device, Kind
 from nutshell.compute.errors import FlavorUnknown, KeypairUnknown
 from nutshell.compute.flavors import Flavor, find_flavor
 from nutshell.compute.keypairs import KeyPair, find_keypair
 from nutshell.compute.nodes import Node
-from nutshell.compute.service import compute, links
+from nutshell.compute.servers import checks
 from nutshell.compute.servers.drives import Drive, check_order, is_uuid, read_drives
 from nutshell.compute.servers.nics import Nic, choose_nics, read_nics
 from nutshell.compute.servers.noun import Server, derived
 from nutshell.compute.servers.operate import add_operation
+from nutshell.compute.service import compute, links
 from nutshell.core.errors import BadRequest, Fault, NotFound
 from nutshell.core.resource import field
 from nutshell.core.schema import Body
@@ -90,7 +90,7 @@ def create(ask: Ask[Any]) -> Answer:
     if wire.truth("return_reservation_id", g.get("return_reservation_id", False)):
         return Answer(202, {"reservation_id": reservation})
     first = made[0]
-    shown = {
+    shown: dict[str, Any] = {
         "id": first.id,
         "links": links(ask, "servers", first.id),
         "OS-DCF:diskConfig": first.disk_config,
@@ -164,7 +164,9 @@ def _as_400(find: Any) -> Any:
         raise BadRequest(str(why)) from None
 
 
-def _drives_of(g: Mapping[str, Any], image: ImageFacts | None, image_id: str, more: frozenset[str]) -> tuple[Drive, ...]:
+def _drives_of(
+    g: Mapping[str, Any], image: ImageFacts | None, image_id: str, more: frozenset[str]
+) -> tuple[Drive, ...]:
     if image is not None and not g.get("drives") and not g.get("old_drives"):
         inside = image.properties.get("block_device_mapping")
         if inside:  # an image of a server that booted from a volume: it names the snapshots
@@ -173,7 +175,10 @@ def _drives_of(g: Mapping[str, Any], image: ImageFacts | None, image_id: str, mo
             items = msgspec.json.decode(inside) if isinstance(inside, str) else inside
             kept = ("source_type", "destination_type", "snapshot_id", "volume_size", "boot_index", "device_name")
             plain = [{k: i[k] for k in kept if i.get(k) is not None} for i in items]
-            plain = [i | {"delete_on_termination": bool(o.get("delete_on_termination"))} for i, o in zip(plain, items, strict=True)]
+            plain = [
+                i | {"delete_on_termination": bool(o.get("delete_on_termination"))}
+                for i, o in zip(plain, items, strict=True)
+            ]
             return read_drives(None, plain, "", frozenset())
     return check_order(read_drives(g.get("old_drives"), g.get("drives"), image_id, more), image_id)
 
@@ -359,7 +364,9 @@ def _volume_device(ask: Ask[Any], row: Server, order: Order, drive: Drive, devic
                 tx, drive.source_id, row.id, allow_multiattach=ask.at in Span.of("2.60", "")
             ).attachment_id
         except Fault as why:
-            raise BadRequest(f"Block Device Mapping is Invalid: failed to get volume {drive.source_id}. {why}") from None
+            raise BadRequest(
+                f"Block Device Mapping is Invalid: failed to get volume {drive.source_id}. {why}"
+            ) from None
         volume_id, shareable = facts.volume_id, facts.multiattach
     else:
         volume_id = _new_volume(ask, order, drive)
@@ -384,13 +391,17 @@ def _new_volume(ask: Ask[Any], order: Order, drive: Drive) -> str:
     if drive.source == "snapshot":
         _, least = _as_400(lambda: volumes.need_snapshot(tx, ask.who, drive.source_id))
         if size and size < least:
-            raise BadRequest(f"Block Device Mapping is Invalid: volume size {size} is smaller than the snapshot's {least}.")
+            raise BadRequest(
+                f"Block Device Mapping is Invalid: volume size {size} is smaller than the snapshot's {least}."
+            )
         size = size or least
     if drive.source == "image":
         image = checks.find_image(ask, drive.source_id)
         least = max(image.min_disk_gib, math.ceil(image.virtual_size / GIB))
         if size < least:
-            raise BadRequest(f"Volume is smaller than the minimum size specified in image metadata: {size} < {least} GiB.")
+            raise BadRequest(
+                f"Volume is smaller than the minimum size specified in image metadata: {size} < {least} GiB."
+            )
     facts = volumes.create(
         tx,
         ask.who,

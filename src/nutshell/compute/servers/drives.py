@@ -58,9 +58,7 @@ def check_order(drives: Sequence[Drive], image_id: str) -> tuple[Drive, ...]:
     if boots != list(range(len(boots))) or not boots:
         if not drives:
             raise BadRequest("Invalid imageRef provided.")
-        raise BadDrives(
-            "Boot sequence for the instance and image/block device mapping combination is not valid."
-        )
+        raise BadDrives("Boot sequence for the instance and image/block device mapping combination is not valid.")
     first = next(d for d in drives if d.boot_index == 0)
     if image_id and (first.source != "image" or first.source_id != image_id):
         raise BadDrives("Boot sequence for the instance and image/block device mapping combination is not valid.")

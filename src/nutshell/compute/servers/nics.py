@@ -68,7 +68,7 @@ def _read(item: dict[str, Any], keys: frozenset[str]) -> Nic:
     if not port and not network:
         raise BadRequest("Bad network format: missing 'uuid'")
     tag = item.get("tag")
-    return Nic("" if port else network, port or "", ip, wire.check_tag(tag) if tag else None)
+    return Nic("" if port else str(network), port or "", ip, wire.check_tag(tag) if tag else None)
 
 
 def choose_nics(net: Networking, tx: Tx, who: Who, asked: Sequence[Nic] | None) -> tuple[Nic, ...]:

@@ -7,8 +7,8 @@ from typing import Any
 from nutshell.compute.capability import Power
 from nutshell.compute.devices import Device, Kind
 from nutshell.compute.nodes import Node, is_up
-from nutshell.compute.service import bookmark, links
 from nutshell.compute.servers.status import Want, power_state, words
+from nutshell.compute.service import bookmark, links
 from nutshell.core.clock import iso_micros
 from nutshell.core.render import OMIT, Context
 from nutshell.core.resource import Resource, field
@@ -106,7 +106,7 @@ def record(tx: Tx, server: Server, *, touch: bool = True, quiet: bool = False, *
 
 
 class Related:
-    """What a page of servers needs beyond its rows; fetched when the first row is shown, in a fixed number of queries."""
+    """What a page of servers needs beyond its rows, fetched with the first row shown, in a fixed number of queries."""
 
     def __init__(self, tx: Tx, rows: Sequence[Server]) -> None:
         self._tx, self._rows, self._ready = tx, rows, False
@@ -148,7 +148,9 @@ Server.shows("config_drive")(lambda s, ctx: "True" if s.config_drive else "")
 Server.shows("locked", since="2.9")(lambda s, ctx: bool(s.locked_by))
 Server.shows("trusted_image_certificates", since="2.63")(lambda s, ctx: None)
 Server.shows("OS-SRV-USG:launched_at")(lambda s, ctx: None if s.launched_at is None else iso_micros(s.launched_at))
-Server.shows("OS-SRV-USG:terminated_at")(lambda s, ctx: None if s.terminated_at is None else iso_micros(s.terminated_at))
+Server.shows("OS-SRV-USG:terminated_at")(
+    lambda s, ctx: None if s.terminated_at is None else iso_micros(s.terminated_at)
+)
 Server.shows("progress")(lambda s, ctx: s.progress if s.status in SHOWS_PROGRESS else OMIT)
 Server.shows("hostId")(lambda s, ctx: host_id(s))
 Server.shows("OS-EXT-SRV-ATTR:host", see=EXTENDED)(lambda s, ctx: s.host or None)
@@ -177,7 +179,7 @@ def host_id(s: Server) -> str:
 def _fault(s: Server, ctx: Context) -> Any:
     if s.fault is None or s.status not in SHOWS_FAULT:
         return OMIT
-    found = {k: s.fault[k] for k in ("code", "message", "created") if k in s.fault}
+    found: dict[str, Any] = {k: s.fault[k] for k in ("code", "message", "created") if k in s.fault}
     if s.fault.get("details") and "admin" in ctx.ask.who.roles:
         found["details"] = s.fault["details"]
     return found

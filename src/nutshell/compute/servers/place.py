@@ -50,9 +50,7 @@ def choose_host(tx: Tx, placement: Placement, server: Server) -> str:
     raise Hopeless("No valid host was found. " + _explain(tx, placement, want, nodes, barred))
 
 
-def _explain(
-    tx: Tx, placement: Placement, want: Wanted, nodes: Mapping[str, Node], barred: Mapping[str, str]
-) -> str:
+def _explain(tx: Tx, placement: Placement, want: Wanted, nodes: Mapping[str, Node], barred: Mapping[str, str]) -> str:
     if not nodes:
         return "There is no host."
     lacked = {r.provider_id: ", ".join(r.lacked) for r in placement.fit(tx, want, explain=True).rejected}
@@ -91,9 +89,7 @@ def _grouped(tx: Tx, node: Node, server: Server) -> str:
     """What the server's group says of this host."""
     policy = group_policy(tx, server.server_group_id)
     hosts: Sequence[str] = [
-        s.host
-        for s in tx.find(Server, server_group_id=server.server_group_id)
-        if s.host and s.id != server.id
+        s.host for s in tx.find(Server, server_group_id=server.server_group_id) if s.host and s.id != server.id
     ]
     if policy == "affinity" and hosts and node.name not in hosts:
         return "is not where the server's group is (affinity)"

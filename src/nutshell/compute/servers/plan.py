@@ -4,7 +4,7 @@ Every step is safe to repeat, and those that cannot be undone are recorded (`ser
 after a crash goes on where it has to.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from nutshell.compute.servers.noun import Server
@@ -91,7 +91,7 @@ def _image(s: Server) -> Sequence[Step]:
     return (Step.UPLOAD,) if s.step == "written" else (Step.SNAPSHOT, Step.UPLOAD)
 
 
-_PLANS = {
+_PLANS: dict[str, Callable[[Server], Sequence[Step]]] = {
     "create": _create,
     "start": lambda s: RUN,
     "stop": lambda s: (Step.STOP,),

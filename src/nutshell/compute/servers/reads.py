@@ -8,9 +8,9 @@ import msgspec
 import sqlalchemy as sa
 
 from nutshell.compute import wire
-from nutshell.compute.service import compute
 from nutshell.compute.servers.noun import Server
 from nutshell.compute.servers.status import POWER, STATUSES
+from nutshell.compute.service import compute
 from nutshell.core.clock import parse_iso
 from nutshell.core.errors import BadRequest, Forbidden
 from nutshell.core.listing import page_answer, select_page, show_row

@@ -1,7 +1,7 @@
 """The loop over servers: each open operation is carried on until it is done or its deadline has passed."""
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nutshell.compute.capability import Disks, Hypervisor
 from nutshell.compute.servers.noun import Server, record
@@ -36,7 +36,8 @@ def settle(cloud: "Cloud", server: Server) -> None:
         if _overdue(work) and not for_ever:
             fail(work, Hopeless(f"Not done in time: {wait}."))
         else:
-            cloud.write(lambda tx: _look_again(work, tx, wait.seconds))
+            seconds = wait.seconds
+            cloud.write(lambda tx: _look_again(work, tx, seconds))
     except Hopeless as why:
         fail(work, why)
     except DriverFault as why:
@@ -95,7 +96,7 @@ def fail(work: Work, why: Hopeless) -> None:
         s = work.fresh(tx)
         if "image_id" in work.op.args:
             work.cloud.port(Images).fail(tx, work.op.args["image_id"])
-        changes: dict[str, object] = {"task": "", "step": "", "due_at": None, "want": s.was}
+        changes: dict[str, Any] = {"task": "", "step": "", "due_at": None, "want": s.was}
         if not soft:
             changes |= {"failed": True, "fault": _fault_of(tx, why)}
         if kind in ("create", "unshelve"):
@@ -110,7 +111,7 @@ def fail(work: Work, why: Hopeless) -> None:
     work.cloud.write(record_it)
 
 
-def _fault_of(tx: Tx, why: Hopeless) -> dict[str, object]:
+def _fault_of(tx: Tx, why: Hopeless) -> dict[str, Any]:
     return {"code": why.code, "message": str(why)[:1000], "created": iso_seconds(tx.now), "details": str(why)}
 
 

@@ -1,6 +1,7 @@
 """Carrying out the steps of a plan: the only place where servers' operations touch the world. See `plan.Step`."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from nutshell.compute.capability import Disks, Hypervisor, Pausable, Power
 from nutshell.compute.config import ComputeConfig
@@ -189,7 +190,7 @@ def _look(work: Work) -> Power | None:
 
 def _reached(work: Work, tx: Tx, seen: Power | None) -> None:
     s = work.fresh(tx)
-    changes: dict[str, object] = {"task": "", "step": "", "due_at": None, "seen": seen, "failed": False, "fault": None}
+    changes: dict[str, Any] = {"task": "", "step": "", "due_at": None, "seen": seen, "failed": False, "fault": None}
     if work.op.kind == "createImage":
         changes |= {"failed": s.failed, "fault": s.fault}
     if s.launched_at is None or work.op.kind == "rebuild":
