@@ -16,6 +16,7 @@ from nutshell.identity import (  # noqa: F401 - importing them declares their ro
     domains,
     groups,
     projects,
+    role_assignments,
     roles,
     tokens,
     users,

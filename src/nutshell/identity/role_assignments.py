@@ -1,0 +1,245 @@
+"""The list of who has which role where, as given or as it works out (Identity API v3, "List role assignments").
+
+"Effective" means: groups taken apart into their members, inherited roles on the projects they reach, implied roles
+named.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nutshell.core.errors import BadRequest
+from nutshell.core.service import Ask
+from nutshell.core.store import Tx
+from nutshell.identity.assignments import SYSTEM, Assignment
+from nutshell.identity.groups import Group, Membership
+from nutshell.identity.projects import Project, subtree
+from nutshell.identity.roles import Role, expand
+from nutshell.identity.service import call
+from nutshell.identity.users import User
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the list; `via_…` say what an effective line comes from."""
+
+    actor_kind: str
+    actor_id: str
+    target_kind: str
+    target_id: str
+    role_id: str
+    inherited: bool
+    via_group: str = ""
+    via_target: str = ""
+    via_kind: str = ""
+    via_role: str = ""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the query asks for; empty means any."""
+
+    user_id: str
+    group_id: str
+    role_id: str
+    project_id: str
+    domain_id: str
+    system: str
+    inherited: str
+    effective: bool
+    tree: bool
+
+
+def wanted(ask: Ask[Any]) -> Wanted:
+    """The query, or 400 for what contradicts itself."""
+    found = Wanted(
+        user_id=ask.asked("user.id"),
+        group_id=ask.asked("group.id"),
+        role_id=ask.asked("role.id"),
+        project_id=ask.asked("scope.project.id"),
+        domain_id=ask.asked("scope.domain.id"),
+        system=ask.asked("scope.system"),
+        inherited=ask.asked("scope.OS-INHERIT:inherited_to"),
+        effective=ask.flag("effective") or ask.asked("effective", "no") == "",
+        tree=ask.flag("include_subtree") or ask.asked("include_subtree", "no") == "",
+    )
+    if found.inherited not in ("", "projects"):
+        raise BadRequest("Invalid value for the filter scope.OS-INHERIT:inherited_to: only projects inherit.")
+    if found.user_id and found.group_id:
+        raise BadRequest("Specify a user or group, not both")
+    if sum(map(bool, (found.project_id, found.domain_id, found.system))) > 1:
+        raise BadRequest("Specify a domain or project, not both")
+    if found.effective and found.group_id:
+        raise BadRequest("Combining effective and group filter will always result in an empty list.")
+    if found.effective and found.inherited and (found.domain_id or not found.project_id):
+        raise BadRequest("Combining effective, domain and inherited filters will always result in an empty list.")
+    if found.tree and not found.project_id:
+        raise BadRequest("scope.project.id must be specified if include_subtree is also specified")
+    return found
+
+
+def _target(ask: Ask[Any]) -> dict[str, Any]:
+    return {"target.domain_id": ask.who.domain_id or "None"}
+
+
+@call("GET", "/role_assignments", "list_role_assignments", target=_target)
+def list_assignments(ask: Ask[Any]) -> Any:
+    tx, want = ask.tx, wanted(ask)
+    scopes = _scopes(tx, want)
+    entries = _effective(tx, want, scopes) if want.effective else _given(tx, want, scopes)
+    if ask.who.domain_id and "admin" not in ask.who.roles:
+        mine = {p.id for p in tx.find(Project, domain_id=ask.who.domain_id)} | {ask.who.domain_id}
+        entries = [e for e in entries if e.target_id in mine]
+    names = _names(tx, entries) if ask.flag("include_names") or ask.asked("include_names", "no") == "" else None
+    return {
+        "role_assignments": [_shown(ask, e, names) for e in entries],
+        "links": {"next": None, "previous": None, "self": ask.base + ask.path},
+    }
+
+
+def _scopes(tx: Tx, want: Wanted) -> list[Project]:
+    """The projects or domain asked for."""
+    if want.domain_id:
+        return tx.find(Project, id=want.domain_id)
+    if not want.project_id:
+        return []
+    root = tx.get(Project, want.project_id)
+    if root is None:
+        return []
+    return [root, *subtree(tx, root)] if want.tree else [root]
+
+
+def _given(tx: Tx, want: Wanted, scopes: list[Project]) -> list[Entry]:
+    where: dict[str, Any] = {}
+    if want.user_id or want.group_id:
+        where["actor_id"] = want.user_id or want.group_id
+    if want.role_id:
+        where["role_id"] = want.role_id
+    if want.project_id or want.domain_id:
+        where["target_id"] = [p.id for p in scopes]
+    if want.system:
+        where["target_id"] = SYSTEM
+    if want.inherited:
+        where["inherited"] = True
+    return [
+        Entry(a.actor_kind, a.actor_id, a.target_kind, a.target_id, a.role_id, a.inherited)
+        for a in tx.find(Assignment, order="created_at, id", **where)
+    ]
+
+
+def _effective(tx: Tx, want: Wanted, scopes: list[Project]) -> list[Entry]:
+    where: dict[str, Any] = {}
+    if want.user_id:
+        where["actor_id"] = [want.user_id, *(m.group_id for m in tx.find(Membership, user_id=want.user_id))]
+    if scopes:
+        where["target_id"] = {i for p in scopes for i in (p.id, *p.lineage)}
+    elif want.project_id or want.domain_id:
+        return []
+    if want.system:
+        where["target_id"] = SYSTEM
+    rows = tx.find(Assignment, order="created_at, id", **where)
+    if want.inherited:
+        rows = [r for r in rows if r.inherited]
+    entries = [Entry(a.actor_kind, a.actor_id, a.target_kind, a.target_id, a.role_id, a.inherited) for a in rows]
+    entries = _spread(tx, _members(tx, entries, want.user_id), scopes)
+    if scopes:
+        inside = {p.id for p in scopes}
+        entries = [e for e in entries if e.target_id in inside]
+    entries = _implied(tx, entries)
+    return [e for e in entries if not want.role_id or e.role_id == want.role_id]
+
+
+def _members(tx: Tx, entries: list[Entry], user_id: str) -> list[Entry]:
+    groups = {e.actor_id for e in entries if e.actor_kind == "group"}
+    if not groups:
+        return entries
+    of: dict[str, list[str]] = {}
+    for m in tx.find(Membership, group_id=groups):
+        if not user_id or m.user_id == user_id:
+            of.setdefault(m.group_id, []).append(m.user_id)
+    found: list[Entry] = []
+    for e in entries:
+        if e.actor_kind == "user":
+            found.append(e)
+        else:
+            found.extend(
+                replace(e, actor_kind="user", actor_id=u, via_group=e.actor_id) for u in of.get(e.actor_id, ())
+            )
+    return found
+
+
+def _spread(tx: Tx, entries: list[Entry], scopes: list[Project]) -> list[Entry]:
+    """Inherited roles on each project they reach."""
+    reach: dict[str, list[Project]] = {}
+    if any(e.inherited for e in entries):
+        for p in scopes or tx.find(Project, is_domain=False):
+            for above in p.lineage:
+                reach.setdefault(above, []).append(p)
+    found: list[Entry] = []
+    for e in entries:
+        if not e.inherited:
+            found.append(e)
+            continue
+        found.extend(
+            replace(
+                e,
+                target_kind="project",
+                target_id=p.id,
+                inherited=False,
+                via_target=e.target_id,
+                via_kind=e.target_kind,
+            )
+            for p in reach.get(e.target_id, ())
+        )
+    return found
+
+
+def _implied(tx: Tx, entries: list[Entry]) -> list[Entry]:
+    own = {r.id for r in tx.find(Role) if r.domain_id}
+    found: dict[Entry, None] = {}
+    for e in entries:
+        if e.role_id not in own:
+            found[e] = None
+        for role_id in sorted(expand(tx, {e.role_id}) - {e.role_id} - own):
+            found[replace(e, role_id=role_id, via_role=e.role_id)] = None
+    return list(found)
+
+
+Names = dict[str, dict[str, Any]]
+
+
+def _names(tx: Tx, entries: list[Entry]) -> Names:
+    """Everything the lines name, by id, in a fixed number of queries."""
+    ids = {e.target_id for e in entries}
+    found: Names = {}
+    projects = tx.find(Project, id=ids)
+    users = tx.find(User, id={e.actor_id for e in entries if e.actor_kind == "user"})
+    groups = tx.find(Group, id={e.actor_id for e in entries if e.actor_kind == "group"})
+    roles = tx.find(Role, id={e.role_id for e in entries})
+    domains = {d.id: d.name for d in tx.find(Project, is_domain=True)}
+    rows: list[Any] = [*projects, *users, *groups, *roles]
+    for row in rows:
+        found[row.id] = {"id": row.id, "name": row.name}
+        if row.domain_id:
+            found[row.id]["domain"] = {"id": row.domain_id, "name": domains.get(row.domain_id)}
+    return found
+
+
+def _shown(ask: Ask[Any], e: Entry, names: Names | None) -> dict[str, Any]:
+    def ref(key: str) -> dict[str, Any]:
+        return {"id": key} if names is None else names.get(key, {"id": key, "name": ""})
+
+    kind, target_id = (e.via_kind, e.via_target) if e.via_target else (e.target_kind, e.target_id)
+    of = SYSTEM if kind == SYSTEM else f"{kind}s/{target_id}"
+    actor = f"groups/{e.via_group}" if e.via_group else f"{e.actor_kind}s/{e.actor_id}"
+    path = f"{of}/{actor}/roles/{e.via_role or e.role_id}"
+    if e.inherited or e.via_target:
+        path = f"OS-INHERIT/{path}/inherited_to_projects"
+    links = {"assignment": f"{ask.url}/{path}"}
+    if e.via_group:
+        links["membership"] = f"{ask.url}/groups/{e.via_group}/users/{e.actor_id}"
+    if e.via_role:
+        links["prior_role"] = f"{ask.url}/prior_role/{e.via_role}/implies/{e.role_id}"
+    scope: dict[str, Any] = {SYSTEM: {"all": True}} if e.target_kind == SYSTEM else {e.target_kind: ref(e.target_id)}
+    if e.inherited:
+        scope["OS-INHERIT:inherited_to"] = "projects"
+    return {"links": links, "role": ref(e.role_id), "scope": scope, e.actor_kind: ref(e.actor_id)}
