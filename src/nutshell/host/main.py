@@ -71,7 +71,7 @@ def compose(places: Places, cloud: str, metadata: tuple[str, str]) -> Drivers:
     hypervisor = QemuHypervisor(places.host_state, name, network.open_tap, cloud)
     try:
         drivers = import_module("nutshell.volume.drivers")
-        volume = find_driver("volume", "file", drivers.BUILT_IN)(places.host_state / "volumes", name)
+        volume = find_driver("volume", "file", drivers.BUILT_IN)(places.host_state / "volumes", name, hypervisor)
     except ImportError:
         volume = None
     return Drivers(hypervisor, network, volume)

@@ -45,7 +45,7 @@ class VolumeDriver(Protocol):
 @runtime_checkable
 class Growable(Protocol):
     def grow(self, volume_id: str, size: int) -> None:
-        """Never shrinks. The caller tells a running guest (HotPluggable.resize_disk); `attached` files are safe to grow."""
+        """Never shrinks. Safe while a guest has it open; a driver that can tells the guest, too."""
         ...
 
 

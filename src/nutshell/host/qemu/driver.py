@@ -279,7 +279,34 @@ class QemuHypervisor:
             raise DriverFault(f"guest {server_id} still runs on its disks")
         self._disks.delete(server_id)
 
+    # Drives that the store of drives on this machine keeps and a guest has open (host/disks/files.py)
+
+    def copy_attached(self, disk_id: str, target: Path) -> bool:
+        machine = self._with_disk(disk_id)
+        if machine is None:
+            return False
+        with self._held(machine):
+            if not machine.alive:
+                return False
+            plugging.copy_disk(machine.monitor, disk_id, target, _LONG_S)
+        return True
+
+    def resize_attached(self, disk_id: str, size: int) -> bool:
+        machine = self._with_disk(disk_id)
+        if machine is None:
+            return False
+        with self._held(machine):
+            if not machine.alive:
+                return False
+            plugging.resize(machine.monitor, disk_id, size)
+        return True
+
     # inside
+
+    def _with_disk(self, disk_id: str) -> Machine | None:
+        """A guest that has this disk; of several, one that runs."""
+        found = [m for m in list(self._machines.values()) if any(d.disk_id == disk_id for d in m.record.guest.disks)]
+        return next((m for m in found if m.alive), found[0] if found else None)
 
     def _check_host(self, host: str) -> None:
         if host != self._name:

@@ -1,0 +1,1 @@
+"""Drives in files on this machine."""
