@@ -292,6 +292,28 @@ def test_ipv6_rules_and_neighbours(world: World) -> None:
     assert one.space.exists()
 
 
+def test_an_ipv6_guest_makes_its_address_and_finds_its_router(own_world: World) -> None:
+    world = own_world
+    six = Subnet(
+        "s6", "2001:db8:9::/64", 6, "2001:db8:9::1", True, "2001:db8:9::2", ra_mode="slaac", address_mode="slaac"
+    )
+    made = "2001:db8:9:0:f816:3eff:fe09:102"
+    world.network = replace(world.network, subnets=(*world.network.subnets, six))
+    leg = replace(world.router.legs[0], addresses=("10.9.0.1/24", "2001:db8:9::1/64"))
+    world.router = replace(world.router, legs=(leg,))
+    world.ports[2] = replace(world.ports[2], ips=("10.9.0.12", made))
+    world.build()
+    world.set_group("plain", any_egress(), Rule("egress", 6, None, None, None, None, None))
+    guest = world.guest(2)
+    until = time.monotonic() + 8  # the third advertisement comes after five seconds, if the first two came too early
+    while made not in (said := guest.run("ip", "-6", "addr", "show", "dev", "eth0").stdout):
+        assert time.monotonic() < until, said
+        time.sleep(0.05)
+    assert "default via fe80::" in guest.run("ip", "-6", "route").stdout
+    assert guest.pings("2001:db8:9::1")
+    assert "mtu 1442" in guest.run("ip", "-6", "route").stdout
+
+
 # Spoofing
 
 
