@@ -14,11 +14,13 @@ from nutshell.identity import (  # noqa: F401 - importing them declares their ro
     credentials,
     discovery,
     domains,
+    ec2,
     groups,
     projects,
     role_assignments,
     roles,
     tokens,
+    trusts,
     users,
 )
 from nutshell.identity.authority import Authority
