@@ -29,9 +29,12 @@ def _new_target(ask: Ask[Any]) -> dict[str, Any]:
 
 
 def _target(ask: Ask[Any]) -> dict[str, Any]:
+    """The pair; 404 comes before policy here, as in Keystone."""
     row = ask.tx.one(Credential, id=access_id(ask.params["access"]), user_id=ask.params["id"], type="ec2")
+    if row is None:
+        raise Missing(kind="credential", id=ask.params["access"])
     ask.target = row
-    return {"target.credential.user_id": row.user_id} if row is not None else {}
+    return {"target.credential.user_id": row.user_id}
 
 
 def _shown(ask: Ask[Any], row: Credential) -> dict[str, Any]:
@@ -44,12 +47,6 @@ def _shown(ask: Ask[Any], row: Credential) -> dict[str, Any]:
         "trust_id": blob.get("trust_id"),
         "links": {"self": f"{ask.url}/users/{row.user_id}/credentials/OS-EC2/{blob['access']}"},
     }
-
-
-def _found(ask: Ask[Any]) -> Credential:
-    if ask.target is None:
-        raise Missing(kind="credential", id=ask.params["access"])
-    return found(ask, Credential)
 
 
 @call("GET", ROOT, "ec2_list_credentials", target=user_target)
@@ -89,9 +86,9 @@ def refuse_borrowed(ask: Ask[Any], rule: str) -> None:
 
 @call("GET", ROOT + "/{access}", "ec2_get_credential", target=_target)
 def show_pair(ask: Ask[Any]) -> Any:
-    return {"credential": _shown(ask, _found(ask))}
+    return {"credential": _shown(ask, found(ask, Credential))}
 
 
 @call("DELETE", ROOT + "/{access}", "ec2_delete_credential", target=_target, http=204)
 def delete_pair(ask: Ask[Any]) -> None:
-    ask.tx.drop(_found(ask))
+    ask.tx.drop(found(ask, Credential))

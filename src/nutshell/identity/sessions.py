@@ -130,6 +130,8 @@ def _delegation(tx: Tx, claims: Claims, shown: dict[str, Any], facts: dict[str, 
         raise Unauthorized()
     shown["application_credential"] = limits_of(row)
     facts["application_credential"] = limits_of(row)
+    if row.access_rules is not None:
+        facts["access_rules"] = row.access_rules
     return frozenset(row.role_ids)
 
 

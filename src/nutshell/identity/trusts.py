@@ -81,13 +81,12 @@ def _new_target(ask: Ask[Any]) -> dict[str, Any]:
 
 
 def _target(ask: Ask[Any]) -> dict[str, Any]:
-    ask.target = _living(ask, ask.params["id"])
-    return flat("trust", ask.target)
-
-
-def _living(ask: Ask[Any], trust_id: str) -> Trust | None:
-    row = ask.tx.get(Trust, trust_id)
-    return None if row is not None and over(row, ask.cloud.clock.real()) else row
+    """The trust; 404 comes before policy here, as in Keystone."""
+    row = ask.tx.get(Trust, ask.params["id"])
+    if row is None or over(row, ask.cloud.clock.real()):
+        raise Missing(kind="trust", id=ask.params["id"])
+    ask.target = row
+    return flat("trust", row)
 
 
 def over(row: Trust, now: float) -> bool:
