@@ -15,7 +15,7 @@ import yaml
 
 from nutshell.cli import processes, states
 from nutshell.cli.down import bring_down, reset
-from nutshell.cli.launch import Programs, hold_lock, start_api
+from nutshell.cli.launch import Programs, free_lock, start_api
 from nutshell.cli.places import Places
 from nutshell.cli.says import Refusal
 from nutshell.cli.status import find_status
@@ -101,8 +101,8 @@ def test_a_process_nobody_noted_is_found_by_its_lock(want: Want, places: Places,
     """As when `up` was killed between starting the API and writing down whom it started."""
     for mend in ("down", "up"):
         states.prepare(places, True, None)
-        started = start_api(places, FAKE.api, want().launch, None, lock := hold_lock(places))
-        os.close(lock)
+        free_lock(places)
+        started = start_api(places, FAKE.api, want().launch, None)
         assert os.read(started.ready, 10) == b"ready\n"
         os.close(started.ready)
         (places.run / "api.json").unlink(missing_ok=True)
