@@ -167,10 +167,11 @@ def test_a_directory_of_others_is_neither_used_nor_erased(want: Want, places: Pl
 
 def test_a_simulated_state_is_not_started_as_a_real_one(want: Want, places: Places, said: list[str]) -> None:
     bring_up(want(), said.append, FAKE)
-    bring_down(places, said.append, FAKE)
-    with pytest.raises(Refusal, match="holds a simulated cloud") as caught:
-        bring_up(want(simulate=False), said.append, FAKE)
-    assert caught.value.code == 2
+    for step in (lambda: None, lambda: bring_down(places, said.append, FAKE)):  # it runs, it does not
+        step()
+        with pytest.raises(Refusal, match="holds a simulated cloud") as caught:
+            bring_up(want(simulate=False), said.append, FAKE)
+        assert caught.value.code == 2
 
 
 @pytest.mark.parametrize(

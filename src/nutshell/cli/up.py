@@ -159,7 +159,8 @@ def _answers(facts: Mapping[str, Any], deadline: float) -> bool:
 
 def _check_same(wanted: Wanted, facts: Mapping[str, Any]) -> None:
     """An `up` that asks for something else than what runs is refused; what it did not name may differ."""
-    for key in ("port", "host", "simulate"):
+    states.check(wanted.places, wanted.cloud.simulate)
+    for key in ("port", "host"):
         if wanted.given.get(key) is not None and wanted.given[key] != facts.get(key):
             raise Refusal(
                 f"this cloud runs already, with {key} {facts.get(key)} and not {wanted.given[key]}; first: "
