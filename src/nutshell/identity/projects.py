@@ -66,7 +66,7 @@ text_filters(Project, "name", "description")
 
 
 def _tags(row: sa.ColumnElement[Any], tag: str) -> sa.ColumnElement[bool]:
-    return sa.func.instr(row, msgspec.json.encode(tag).decode()) > 0  # the column is JSON text
+    return row.contains(msgspec.json.encode(tag).decode(), autoescape=True)  # the column is JSON text
 
 
 @Project.filters_by("tags")

@@ -3,6 +3,8 @@
 Source: Identity API v3, "OS-INHERIT": an inherited role holds on the projects below its target, not on the target.
 """
 
+from typing import Any
+
 from nutshell.core.store import Tx
 from nutshell.identity.assignments import SYSTEM, Assignment
 from nutshell.identity.groups import Group, Membership
@@ -18,11 +20,12 @@ def roles_on(tx: Tx, user_id: str, target: Project | None, only: frozenset[str] 
 
     A domain's own roles count by what they imply. `only`: what a delegation limits them to, before implication.
     """
-    where, values = "target_id = ? AND inherited = 0", [target.id if target is not None else SYSTEM]
+    where = "target_id = ? AND inherited = ?"
+    values: list[Any] = [target.id if target is not None else SYSTEM, False]
     if target is not None and target.lineage:
         marks = ",".join("?" * len(target.lineage))
-        where = f"(({where}) OR (inherited = 1 AND target_id IN ({marks})))"
-        values += target.lineage
+        where = f"(({where}) OR (inherited = ? AND target_id IN ({marks})))"
+        values += [True, *target.lineage]
     rows = tx.sql(
         f"SELECT DISTINCT role_id FROM identity_role_assignments WHERE {where} AND actor_id IN {ACTORS}",
         *values,
