@@ -31,7 +31,7 @@ NOT_FILTERS = frozenset(
     }
 )
 Where = t.Callable[[], sa.ColumnElement[bool]]
-_COMPILED: dict[t.Any, tuple[str, tuple[str, ...]]] = {}
+_COMPILED: dict[t.Any, tuple[str, tuple[str, ...], dict[str, t.Any]]] = {}
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ def select_page(
     if limit is not None:
         values["row_limit"] = limit + 1
         values["row_offset"] = _count(ask, "offset", 0)
-    sql, names = text
+    sql, names, literals = text
+    values = literals | values
     rows = [loader(noun).row(r) for r in ask.tx.sql(sql, *(_value(ask, values, n) for n in names)).fetchall()]
     more = limit is not None and len(rows) > limit
     rows = rows[:limit] if limit is not None else rows
@@ -113,7 +114,8 @@ def _compile(
     keys: Sequence[tuple[str, bool]],
     limit: int | None,
     values: dict[str, t.Any],
-) -> tuple[str, tuple[str, ...]]:
+) -> tuple[str, tuple[str, ...], dict[str, t.Any]]:
+    """The query's text, the names of its values in order, and the values that are literals of its conditions."""
     statement = sa.select(*(noun.table.c[n] for n in noun.fields)).where(*(where() for where in wheres))
     for name, down in keys:
         for expression in _order(noun, name):
@@ -126,10 +128,8 @@ def _compile(
         if isinstance(element, sa.BindParameter):
             element.required = False
     compiled = statement.compile(dialect=ask.tx.dialect.sql, compile_kwargs={"render_postcompile": True})
-    for name, value in compiled.params.items():
-        if not name.startswith("who_") and name not in values:
-            values[name] = value
-    return str(compiled), tuple(compiled.positiontup or ())
+    literals = {n: v for n, v in compiled.params.items() if not n.startswith("who_") and n not in values}
+    return str(compiled), tuple(compiled.positiontup or ()), literals
 
 
 def page_limit(ask: Ask[t.Any]) -> int | None:

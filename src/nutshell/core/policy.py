@@ -149,6 +149,8 @@ def _typed(text: str) -> Any:
 
 
 def _same(value: Any, text: str) -> bool:
+    if text.startswith("~"):  # field:port:device_owner=~^network: is a regular expression
+        return re.match(text[1:], str(value or "")) is not None
     return value is not None and (value == _typed(text) or str(value).lower() == text.lower())
 
 
