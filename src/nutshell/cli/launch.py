@@ -7,7 +7,6 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +27,8 @@ class Programs:
     host: tuple[str, ...] = (sys.executable, "-m", "nutshell.host.main")
 
 
-def free_lock(places: Places) -> None:
-    """See that nobody holds the lock that the API process holds as long as it lives.
+def hold_lock(places: Places) -> int:
+    """The lock that the API process inherits and holds as long as it lives, as an open file.
 
     Ends one that was started by an `up` that was killed before it could note whom it started.
     """
@@ -43,7 +42,7 @@ def free_lock(places: Places) -> None:
         lock = take_lock(path)
     if lock is None:
         raise Refusal(f"another process holds {path}; see nutshell status{state_option(places)}")
-    os.close(lock)
+    return lock
 
 
 @dataclass(frozen=True)
@@ -59,31 +58,31 @@ def start_api(
     command: Sequence[str],
     settings: str,
     user: tuple[int, int] | None,
+    lock: int,
     waiting: Waiting | None = None,
 ) -> Started:
-    """The API process, given its settings; `waiting` is one that has loaded its code already."""
-    log, held = places.logs / "api.log", places.run / "api.lock"
-    if waiting is not None:
-        pid, told, ready = waiting
-        _tell(told, settings, str(log), str(held))
-        return Started(pid, ready)
-    export_package()
-    lock = take_lock(held)
-    assert lock is not None, "one command works at a time"
-    hear, told = os.pipe()
+    """The API process, given its settings and its open files; `waiting` is one that has loaded its code already."""
+    if waiting is None:
+        export_package()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = processes.spawn(
+                [*command, "--channel", str(theirs.fileno())],
+                places.logs / "api.log",
+                fds=(theirs.fileno(),),
+                user=user,
+            )
+        waiting = Waiting(process.pid, ours)
     ready, said = os.pipe()
+    log = processes.open_log(places.logs / "api.log", user)
     try:
-        process = processes.spawn([*command, str(hear), str(said)], log, fds=(hear, said, lock), user=user)
+        tell(waiting.channel, settings, log, lock, said)
+    except BrokenPipeError:
+        pass  # it ended already; its last words say why
     finally:
-        for fd in (hear, said, lock):
-            os.close(fd)
-    _tell(told, settings)
-    return Started(process.pid, ready)
-
-
-def _tell(told: int, settings: str, log: str = "", lock: str = "") -> None:
-    with suppress(BrokenPipeError):  # it ended already; its last words say why
-        tell(told, settings, log, lock)
+        os.close(said)
+        os.close(log)
+    return Started(waiting.pid, ready)
 
 
 def await_ready(started: Started, log: Path, timeout_s: float) -> None:

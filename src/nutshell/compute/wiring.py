@@ -58,9 +58,11 @@ def _simulated(cloud: "Cloud") -> object:
 
 
 def _remote(cloud: "Cloud") -> object:
-    from nutshell.host.remote import remote
+    from nutshell.host.rpc import proxy
 
-    return remote(cloud, "hypervisor", CAPABILITIES)
+    state = cloud.settings[CloudConfig].state
+    assert state is not None
+    return proxy(state / "host.sock", "hypervisor", CAPABILITIES)
 
 
 def loops(cloud: "Cloud") -> list[Loop]:

@@ -60,7 +60,7 @@ class SubnetInfo:
 
 
 class Networking(Protocol):
-    """Refusals are network's own Faults (NotFound, IpAddressInUse, QuotaExceeded …); compute turns them into its words."""
+    """Refusals are network's own Faults (NotFound, IpAddressAlreadyAllocated …); compute turns them into its words."""
 
     def available_networks(self, tx: Tx, who: Who) -> Sequence[str]:
         """Ids of networks with subnets a server of the caller may be put on when it names none: own ones first,

@@ -40,11 +40,6 @@ class Accelerator:
     def cpu(self) -> str:
         return "host" if self.kvm else "max"
 
-    @property
-    def vhost(self) -> bool:
-        """Packets may bypass QEMU: worth it only where processors are hardware too."""
-        return self.kvm and os.access("/dev/vhost-net", os.R_OK | os.W_OK)
-
     def option(self, ram_mib: int) -> str:
         """TCG's cache of translated code is capped: its default would cost each guest up to 1 GiB."""
         return "kvm" if self.kvm else f"tcg,thread=multi,tb-size={min(128, max(64, ram_mib // 4))}"

@@ -78,13 +78,10 @@ class GuestFiles:
         return path
 
     def save(self, record: Record) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
         fresh = self.home / "record.new"
-        try:
-            self.home.mkdir(parents=True, exist_ok=True)
-            fresh.write_bytes(msgspec.json.encode(record))
-            fresh.replace(self.record)
-        except OSError as error:
-            raise DriverFault(f"cannot write {self.record}: {error.strerror}") from error
+        fresh.write_bytes(msgspec.json.encode(record))
+        fresh.replace(self.record)
 
     def load(self) -> Record | None:
         try:

@@ -1,0 +1,331 @@
+"""What network refuses, in the classes and sentences of its API.
+
+Source: Networking API v2.0, "Faults" (the type names of NeutronError bodies).
+"""
+
+# ruff: noqa: E501 - a docstring is one sentence of the API, on one line
+
+import re
+from typing import Any
+
+from nutshell.core import errors
+from nutshell.core.errors import Fault
+
+
+class NetworkNotFound(errors.NotFound):
+    """Network {id} could not be found."""
+
+
+class SubnetNotFound(errors.NotFound):
+    """Subnet {id} could not be found."""
+
+
+class PortNotFound(errors.NotFound):
+    """Port {id} could not be found."""
+
+
+class RouterNotFound(errors.NotFound):
+    """Router {id} could not be found"""
+
+
+class FloatingIPNotFound(errors.NotFound):
+    """Floating IP {id} could not be found"""
+
+
+class SecurityGroupNotFound(errors.NotFound):
+    """Security group {id} does not exist"""
+
+
+class SecurityGroupRuleNotFound(errors.NotFound):
+    """Security group rule {id} does not exist"""
+
+
+class RbacPolicyNotFound(errors.NotFound):
+    """RBAC policy with ID {id} not found"""
+
+
+class AgentNotFound(errors.NotFound):
+    """Agent {id} could not be found."""
+
+
+class AvailabilityZoneNotFound(errors.NotFound):
+    """AvailabilityZone {zone} could not be found."""
+
+
+class ExtensionNotFound(errors.NotFound):
+    """Extension with alias {id} does not exist"""
+
+    code = "HTTPNotFound"
+
+
+class TagResourceNotFound(errors.NotFound):
+    """Resource {resource} {id} could not be found."""
+
+
+class TagNotFound(errors.NotFound):
+    """Tag {tag} could not be found."""
+
+
+class InvalidInput(errors.BadRequest):
+    """Invalid input for operation: {why}."""
+
+
+class InvalidAttribute(errors.BadRequest):
+    """Invalid input for {name}. Reason: {why}."""
+
+    code = "HTTPBadRequest"
+
+
+class NetworkInUse(errors.Conflict):
+    """Unable to complete operation on network {id}. {why}."""
+
+
+class SubnetInUse(errors.Conflict):
+    """Unable to complete operation on subnet {id}: {why}."""
+
+
+class PortInUse(errors.Conflict):
+    """Unable to complete operation on port {id} for network {network_id}. Port already has an attached device {device_id}."""
+
+
+class ServicePortInUse(errors.Conflict):
+    """Port {id} cannot be deleted directly via the port API: {why}."""
+
+
+class PortBound(errors.Conflict):
+    """Unable to complete operation on port {id}, port is already bound, port type: bridge, old_mac {old}, new_mac {new}."""
+
+
+class MacAddressInUse(errors.Conflict):
+    """Unable to complete operation for network {network_id}. The mac address {mac} is in use."""
+
+
+class IpAddressAlreadyAllocated(errors.Conflict):
+    """IP address {ip} already allocated in subnet {subnet_id}"""
+
+
+class IpAddressGenerationFailure(errors.Conflict):
+    """No more IP addresses available on network {network_id}."""
+
+
+class InvalidIpForNetwork(errors.BadRequest):
+    """IP address {ip} is not a valid IP for any of the subnets on the specified network."""
+
+
+class InvalidIpForSubnet(errors.BadRequest):
+    """IP address {ip} is not a valid IP for the specified subnet."""
+
+
+class AllocationOnAutoAddressSubnet(errors.BadRequest):
+    """Invalid input for operation: IPv6 address {ip} cannot be directly assigned to a port on subnet {subnet_id} as the subnet is configured for automatic addresses."""
+
+
+class ExternalIpAddressExhausted(errors.BadRequest):
+    """Unable to find any IP address on external network {network_id}."""
+
+
+class InvalidAllocationPool(errors.BadRequest):
+    """The allocation pool {pool} is not valid."""
+
+
+class OutOfBoundsAllocationPool(errors.BadRequest):
+    """The allocation pool {pool} spans beyond the subnet cidr {cidr}."""
+
+
+class OverlappingAllocationPools(errors.Conflict):
+    """Found overlapping allocation pools: {first} {second} for subnet {cidr}."""
+
+
+class GatewayConflictWithAllocationPools(errors.Conflict):
+    """Gateway ip {ip} conflicts with allocation pool {pool}."""
+
+
+class GatewayIpInUse(errors.Conflict):
+    """Current gateway ip {ip} already in use by port {port_id}. Unable to update."""
+
+
+class HostRoutesExhausted(errors.BadRequest):
+    """Unable to complete operation for {id}. The number of host routes exceeds the limit {limit}."""
+
+
+class DNSNameServersExhausted(errors.BadRequest):
+    """Unable to complete operation for {id}. The number of DNS nameservers exceeds the limit {limit}."""
+
+
+class InvalidSharedSetting(errors.Conflict):
+    """Unable to reconfigure sharing settings for network {id}. Multiple projects are using it."""
+
+
+class ExternalNetworkInUse(errors.Conflict):
+    """External network {id} cannot be updated to be made non-external, since it has existing gateway ports"""
+
+
+class OverQuota(errors.Conflict):
+    """Quota exceeded for resources: ['{name}']."""
+
+
+class TunnelIdInUse(errors.Conflict):
+    """Unable to create the network. The tunnel ID {segment} is in use."""
+
+
+class AllowedAddressPairsMissingIP(errors.BadRequest):
+    """Invalid input for operation: AllowedAddressPair must contain ip_address."""
+
+
+class DuplicateAddressPairInRequest(errors.BadRequest):
+    """Invalid input for operation: Request contains duplicate address pair: mac_address {mac} ip_address {ip}.."""
+
+
+class AllowedAddressPairExhausted(errors.BadRequest):
+    """The number of allowed address pair exceeds the maximum {limit}."""
+
+
+class AddressPairAndPortSecurityRequired(errors.Conflict):
+    """Port Security must be enabled in order to have allowed address pairs on a port."""
+
+
+class PortSecurityPortHasSecurityGroup(errors.Conflict):
+    """Port has security group associated. Cannot disable port security or IP address until security group is removed."""
+
+
+class PortSecurityAndIPRequiredForSecurityGroups(errors.BadRequest):
+    """Invalid input for operation: Port security must be enabled and port must have an IP address in order to use security groups.."""
+
+
+class SecurityGroupInUse(errors.Conflict):
+    """Security Group {id} in use."""
+
+
+class SecurityGroupCannotRemoveDefault(errors.Conflict):
+    """Insufficient rights for removing default security group."""
+
+
+class SecurityGroupCannotUpdateDefault(errors.Conflict):
+    """Updating default security group not allowed."""
+
+
+class SecurityGroupDefaultAlreadyExists(errors.Conflict):
+    """Default security group already exists."""
+
+
+class SecurityGroupRuleExists(errors.Conflict):
+    """Security group rule already exists. Rule id is {id}."""
+
+
+class DuplicateSecurityGroupRuleInPost(errors.Conflict):
+    """Duplicate Security Group Rule in POST."""
+
+
+class SecurityGroupNotSingleGroupRules(errors.BadRequest):
+    """Invalid input for operation: Only allowed to update rules for one security profile at a time."""
+
+
+class SecurityGroupRuleRefused(errors.BadRequest):
+    """Invalid input for operation: {why}."""
+
+    def __init__(self, type_name: str, why: str) -> None:
+        super().__init__(why, type_name=type_name)
+
+
+class RouterInUse(errors.Conflict):
+    """Router {id} {why}"""
+
+
+class RouterInterfaceNotFound(errors.NotFound):
+    """Router {id} does not have an interface with id {port_id}"""
+
+
+class RouterInterfaceNotFoundForSubnet(errors.NotFound):
+    """Router {id} has no interface on subnet {subnet_id}"""
+
+
+class RouterInterfaceInUseByFloatingIP(errors.Conflict):
+    """Router interface for subnet {subnet_id} on router {id} cannot be deleted, as it is required by one or more floating IPs."""
+
+
+class RouterInterfaceInUseByRoute(errors.Conflict):
+    """Router interface for subnet {subnet_id} on router {id} cannot be deleted, as it is required by one or more routes."""
+
+
+class RouterExternalGatewayInUseByFloatingIp(errors.Conflict):
+    """Gateway cannot be updated for router {id}, since a gateway to external network {network_id} is required by one or more floating IPs."""
+
+
+class SubnetMismatchForPort(errors.BadRequest):
+    """Subnet on port {port_id} does not match the requested subnet {subnet_id}."""
+
+
+class InvalidRoutes(errors.BadRequest):
+    """Invalid input for operation: Invalid format for routes: {routes}, {why}."""
+
+
+class RoutesExhausted(errors.BadRequest):
+    """Unable to complete operation for {id}. The number of routes exceeds the maximum {limit}."""
+
+
+class BadResource(errors.BadRequest):
+    """Bad {resource} request: {why}."""
+
+    code = "BadRequest"
+
+
+class ExternalGatewayForFloatingIPNotFound(errors.NotFound):
+    """External network {network_id} is not reachable from subnet {subnet_id}.  Therefore, cannot associate Port {port_id} with a Floating IP."""
+
+
+class FloatingIPPortAlreadyAssociated(errors.Conflict):
+    """Cannot associate floating IP {ip} ({id}) with port {port_id} using fixed IP {fixed_ip}, as that fixed IP already has a floating IP on external network {network_id}."""
+
+
+class DuplicateRbacPolicy(errors.Conflict):
+    """An RBAC policy already exists with those values."""
+
+
+class RbacPolicyInUse(errors.Conflict):
+    """RBAC policy on object {object_id} cannot be removed because other objects depend on it."""
+
+
+class QuotaResourceUnknown(errors.NotFound):
+    """Unknown quota resources ['{name}']."""
+
+
+class ProjectQuotaNotFound(errors.NotFound):
+    """Quota for project {id} could not be found."""
+
+
+class RevisionNumberConstraintFailed(errors.PreconditionFailed):
+    """Constrained to {wanted}, but current revision is {current}"""
+
+
+class DeviceIDNotOwnedByProject(errors.Conflict):
+    """The following device_id {device_id} is not owned by your project or matches another project router."""
+
+
+NAMES = {
+    "BadRequest": "HTTPBadRequest",
+    "NotFound": "HTTPNotFound",
+    "NoRoute": "HTTPNotFound",
+    "Conflict": "HTTPConflict",
+    "PolicyForbids": "PolicyNotAuthorized",
+    "Forbidden": "HTTPForbidden",
+    "MethodNotAllowed": "HTTPMethodNotAllowed",
+    "QuotaExceeded": "OverQuota",
+    "Unauthorized": "HTTPUnauthorized",
+    "Fault": "HTTPInternalServerError",
+}
+
+
+def render(fault: Fault, request_id: str) -> Any:
+    """{"NeutronError": {type, message, detail}}."""
+    facts = fault.facts
+    message = str(fault)
+    if facts.get("unknown"):
+        message = "Unrecognized attribute(s) '" + ", ".join(map(str, facts["unknown"])) + "'"  # type: ignore[call-overload]
+    elif facts.get("missing"):
+        message = f"Failed to parse request. Required attribute '{facts['missing']}' not specified"
+    elif "reason" in facts and "field" in facts:
+        message = f"Invalid input for {facts['field']}. Reason: '{facts.get('value')}': {facts['reason']}."
+    elif "rule" in facts:
+        message = f"(rule:{facts['rule']}) is disallowed by policy"
+    name = str(facts.get("type_name") or fault.code or NAMES.get(type(fault).__name__, type(fault).__name__))
+    return {"NeutronError": {"type": name, "message": re.sub(r"\.\.$", ".", message), "detail": ""}}

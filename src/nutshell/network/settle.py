@@ -1,0 +1,250 @@
+"""The loop that makes the world as the rows want it, and the sweep that compares the two.
+
+Order: what is gone goes first (routers, ports), then networks, groups, ports and routers are made, then groups and
+networks that are gone. `wanted` counts changes; a push clears `due_at` only if nothing changed since it was read.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nutshell.core.cloud import Cloud
+from nutshell.core.drivers import DriverFault
+from nutshell.core.reconcile import Loop
+from nutshell.core.resource import Resource
+from nutshell.core.store import Tx
+from nutshell.network.capability import NetworkDriver
+from nutshell.network.config import NetworkConfig
+from nutshell.network.floatingips import FloatingIp
+from nutshell.network.networks import Network
+from nutshell.network.ports import Port
+from nutshell.network.routers import GATEWAY, INTERFACE, Router
+from nutshell.network.security_groups import SecurityGroup
+from nutshell.network.world import group_objects, network_objects, port_objects, router_objects
+
+log = logging.getLogger("nutshell.network")
+KINDS = ("network", "subnet", "port", "router", "security_group", "security_group_rule", "floatingip")
+BATCH = 500
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
+SWEEP_S = 60.0
+
+
+def loops(cloud: Cloud) -> list[Loop]:
+    pauses = Pauses()
+    return [
+        Loop(
+            "network",
+            lambda c: settle(c, pauses),
+            frozenset(f"network.{kind}" for kind in KINDS),
+            every_s=15.0,
+        ),
+        Loop("network-sweep", sweep, frozenset(), every_s=SWEEP_S),
+    ]
+
+
+class Pauses:
+    """How long to leave alone what failed; grows with each failure."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, float] = {}
+
+    def failed(self, key: str) -> float:
+        self._of[key] = min(LONGEST_PAUSE_S, 2 * self._of.get(key, FIRST_PAUSE_S / 2))
+        return self._of[key]
+
+    def done(self, key: str) -> None:
+        self._of.pop(key, None)
+
+
+def settle(cloud: Cloud, pauses: Pauses) -> float | None:
+    """One pass. Returns when to come again for what failed."""
+    d = cloud.driver(NetworkDriver)
+    _removals(cloud, pauses, ("router", "port"), d)
+    _each(cloud, pauses, Network, lambda tx, rows: network_objects(tx, rows, _domain(cloud)), d.ensure_network)
+    _together(cloud, pauses, SecurityGroup, group_objects, d.ensure_groups)
+    _together(cloud, pauses, Port, lambda tx, rows: port_objects(rows), d.ensure_ports)
+    _each(cloud, pauses, Router, router_objects, d.ensure_router)
+    _removals(cloud, pauses, ("group", "network"), d)
+    return cloud.read(lambda tx: _next(tx, cloud.clock.now()))
+
+
+def _domain(cloud: Cloud) -> str:
+    return cloud.settings[NetworkConfig].dns_domain
+
+
+def _next(tx: Tx, now: float) -> float | None:
+    tables = [n.table.name for n in (Network, SecurityGroup, Port, Router)]
+    text = " UNION ALL ".join(f"SELECT min(due_at) FROM {t}" for t in [*tables, "network_removal"])
+    found = [at for (at,) in tx.sql(text).fetchall() if at is not None]
+    return max(0.05, min(found) - now) if found else None
+
+
+def _due(tx: Tx, noun: type[Any], now: float) -> list[Any]:
+    return tx.find(noun, noun.c("due_at") <= now, order="due_at", limit=BATCH)
+
+
+def _each(
+    cloud: Cloud,
+    pauses: Pauses,
+    noun: type[Any],
+    objects: Callable[[Tx, Sequence[Any]], Sequence[Any]],
+    ensure: Callable[[Any], None],
+) -> None:
+    """Push due rows one by one; a bad one does not hold up the others."""
+
+    def wanted(tx: Tx) -> list[tuple[Any, Any]]:
+        rows = _due(tx, noun, cloud.clock.now())
+        return list(zip(rows, objects(tx, rows), strict=True))
+
+    for row, one in cloud.read(wanted):
+        _push(cloud, pauses, [row], lambda one=one: ensure(one))  # type: ignore[misc]
+
+
+def _together(
+    cloud: Cloud,
+    pauses: Pauses,
+    noun: type[Any],
+    objects: Callable[[Tx, Sequence[Any]], Sequence[Any]],
+    ensure: Callable[[Sequence[Any]], None],
+) -> None:
+    """Push due rows in one call; if that fails, one by one."""
+
+    def wanted(tx: Tx) -> tuple[list[Any], Sequence[Any]]:
+        rows = _due(tx, noun, cloud.clock.now())
+        if noun is Port:
+            rows = [p for p in rows if p.binding_host_id]
+        return rows, objects(tx, rows)
+
+    rows, found = cloud.read(wanted)
+    if not rows or (_push(cloud, pauses, rows, lambda: ensure(found), alone=len(rows) == 1)):
+        return
+    if len(rows) > 1:
+        for row, one in zip(rows, found, strict=True):
+            _push(cloud, pauses, [row], lambda one=one: ensure([one]))  # type: ignore[misc]
+
+
+def _push(cloud: Cloud, pauses: Pauses, rows: list[Any], call: Callable[[], None], alone: bool = True) -> bool:
+    try:
+        call()
+    except DriverFault as why:
+        if alone:
+            log.warning("%s %s: %s", rows[0].one, rows[0].id, why.why)
+            _later(cloud, rows[0], pauses.failed(rows[0].id))
+        return False
+    except Exception:
+        log.exception("%s %s", rows[0].one, rows[0].id)
+        if alone:
+            _later(cloud, rows[0], pauses.failed(rows[0].id))
+        return False
+    for row in rows:
+        pauses.done(row.id)
+    cloud.write(lambda tx: made(tx, rows))
+    return True
+
+
+def _later(cloud: Cloud, row: Resource, pause_s: float) -> None:
+    at = cloud.clock.now() + pause_s
+    cloud.write(lambda tx: tx.sql(f"UPDATE {row.table.name} SET due_at = ? WHERE id = ?", at, row.id).rowcount)
+
+
+def made(tx: Tx, rows: Sequence[Any]) -> None:
+    """The world has these rows as they were read: nothing is due unless they changed since; what depends is ACTIVE."""
+    for row in rows:
+        tx.sql(f"UPDATE {row.table.name} SET due_at = NULL WHERE id = ? AND wanted = ?", row.id, row.wanted)
+        if isinstance(row, Port):
+            _active(tx, tx.find(Port, id=row.id, status="DOWN"))
+        elif isinstance(row, Network):
+            _active(tx, tx.find(Port, network_id=row.id, device_owner="network:dhcp", status="DOWN"))
+        elif isinstance(row, Router):
+            _active(tx, tx.find(Port, device_id=row.id, device_owner=[INTERFACE, GATEWAY], status="DOWN"))
+            for floating in tx.find(FloatingIp, router_id=row.id, status="DOWN"):
+                tx.put(floating, status="ACTIVE", touch=False)
+
+
+def _active(tx: Tx, ports: Sequence[Port]) -> None:
+    for port in ports:
+        if port.admin_state_up:
+            tx.put(port, status="ACTIVE", touch=False)
+
+
+def _removals(cloud: Cloud, pauses: Pauses, kinds: tuple[str, ...], d: NetworkDriver) -> None:
+    now = cloud.clock.now()
+    for kind in kinds:
+        ids = cloud.read(lambda tx, kind=kind: _gone(tx, kind, now))  # type: ignore[misc]
+        if kind == "port" and ids:
+            _remove(cloud, pauses, kind, ids, lambda ids=ids: d.remove_ports(ids))  # type: ignore[misc]
+        elif kind == "group" and ids:
+            _remove(cloud, pauses, kind, ids, lambda ids=ids: d.remove_groups(ids))  # type: ignore[misc]
+        else:
+            for one in ids:
+                call = d.remove_router if kind == "router" else d.remove_network
+                _remove(cloud, pauses, kind, [one], lambda call=call, one=one: call(one))  # type: ignore[misc]
+
+
+def _gone(tx: Tx, kind: str, now: float) -> list[str]:
+    rows = tx.sql("SELECT id FROM network_removal WHERE kind = ? AND due_at <= ? LIMIT ?", kind, now, BATCH).fetchall()
+    return [row_id for (row_id,) in rows]
+
+
+def _remove(cloud: Cloud, pauses: Pauses, kind: str, ids: list[str], call: Callable[[], None]) -> None:
+    marks = ",".join("?" * len(ids))
+    try:
+        call()
+    except Exception as why:
+        if isinstance(why, DriverFault):
+            log.warning("removing %s %s: %s", kind, ids[0], why.why)
+        else:
+            log.exception("removing %s %s", kind, ids[0])
+        at = cloud.clock.now() + max(pauses.failed(i) for i in ids)
+        text = f"UPDATE network_removal SET due_at = ? WHERE kind = ? AND id IN ({marks})"
+        cloud.write(lambda tx: tx.sql(text, at, kind, *ids).rowcount)
+        return
+    for i in ids:
+        pauses.done(i)
+    text = f"DELETE FROM network_removal WHERE kind = ? AND id IN ({marks})"
+    cloud.write(lambda tx: tx.sql(text, kind, *ids).rowcount)
+
+
+def sweep(cloud: Cloud) -> float | None:
+    """Compare what the driver finds with the rows: what is missing is due again, what is unknown is removed."""
+    started = time.monotonic()
+    try:
+        found = cloud.driver(NetworkDriver).existing()
+    except DriverFault as why:
+        log.warning("sweep: %s", why.why)
+        return 5.0
+    changed = cloud.write(lambda tx: compare(tx, found))
+    if changed:
+        log.info("sweep: %d things to mend, looked for %.3f s", changed, time.monotonic() - started)
+        from nutshell.core.reconcile import Runner
+
+        runner = cloud.ports.get(Runner)
+        if runner is not None:
+            runner.wake("network")
+    return None
+
+
+def compare(tx: Tx, found: Any) -> int:
+    """Mark what is missing as due and record what is unknown for removal; how many."""
+    wanted: dict[str, tuple[type[Resource], str, Any]] = {
+        "network": (Network, "", found.networks),
+        "group": (SecurityGroup, "", found.groups),
+        "port": (Port, " WHERE binding_host_id != ''", found.ports),
+        "router": (Router, "", found.routers),
+    }
+    changed = 0
+    for kind, (noun, where, there) in wanted.items():
+        rows = {i for (i,) in tx.sql(f"SELECT id FROM {noun.table.name}{where}").fetchall()}
+        missing, unknown = sorted(rows - set(there)), sorted(set(there) - rows)
+        for row_id in missing:
+            tx.sql(f"UPDATE {noun.table.name} SET wanted = wanted + 1, due_at = ? WHERE id = ?", tx.now, row_id)
+        for row_id in unknown:
+            tx.sql(
+                "INSERT INTO network_removal (kind, id, due_at) VALUES (?,?,?) ON CONFLICT (kind, id) DO NOTHING",
+                kind,
+                row_id,
+                tx.now,
+            )
+        changed += len(missing) + len(unknown)
+    return changed

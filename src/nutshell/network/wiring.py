@@ -1,0 +1,61 @@
+"""What network gives to the cloud: its routes, settings, quotas, port, driver, loops and first networks."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from nutshell.core.config import CloudConfig
+from nutshell.network import (  # noqa: F401 - importing them declares their routes
+    floatingips,
+    networks,
+    ports,
+    rbacs,
+    router_interfaces,
+    routers,
+    security_group_rules,
+    security_groups,
+    subnets,
+)
+from nutshell.network.capability import NetworkDriver
+from nutshell.network.config import NetworkConfig
+from nutshell.network.networking import Networks
+from nutshell.network.port import Networking
+from nutshell.network.seed import seed
+from nutshell.network.service import network as service
+from nutshell.network.settle import loops
+
+if TYPE_CHECKING:
+    from nutshell.core.cloud import Cloud
+
+config = NetworkConfig
+quotas: Mapping[str, int] = {
+    "network": 100,
+    "subnet": 100,
+    "port": 500,
+    "router": 10,
+    "floatingip": 50,
+    "security_group": 10,
+    "security_group_rule": 100,
+    "rbac_policy": 10,
+}
+
+
+def wire(cloud: "Cloud") -> None:
+    """Register the port and the driver: simulated in this process, or the host process's over its socket."""
+    cloud.ports[Networking] = Networks(cloud)
+    if NetworkDriver not in cloud.drivers:
+        cloud.drivers[NetworkDriver] = _driver(cloud)
+
+
+def _driver(cloud: "Cloud") -> NetworkDriver:
+    settings = cloud.settings[CloudConfig]
+    if settings.simulate or settings.state is None:
+        from nutshell.network.drivers.memory import MemoryNetwork
+
+        return MemoryNetwork(settings.state / "world" if settings.state is not None else None)
+    from nutshell.host.rpc import proxy
+
+    found: NetworkDriver = proxy(settings.state / "run" / "host.sock", "network", (NetworkDriver,))
+    return found
+
+
+__all__ = ["config", "loops", "quotas", "seed", "service", "wire"]
