@@ -5,6 +5,7 @@ the group's flush. Reads run on the caller's thread with a connection of its own
 """
 
 import queue
+import re
 import sqlite3
 import threading
 import time
@@ -307,6 +308,7 @@ class SqliteStore:
             c.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'NORMAL'}")
         c.execute("PRAGMA foreign_keys=OFF")
         c.execute("PRAGMA case_sensitive_like=ON")
+        c.create_function("regexp", 2, _regexp, deterministic=True)  # SQLite has the operator, not the function
         return c
 
     def on_commit(self, told: Callable[[Sequence[Event]], None]) -> None:
@@ -414,6 +416,10 @@ class SqliteStore:
                 future.set_result(result)
             else:
                 future.set_exception(refused)
+
+
+def _regexp(pattern: str, text: str | None) -> bool:
+    return text is not None and re.search(pattern, text) is not None
 
 
 def _begin(c: sqlite3.Connection) -> None:
