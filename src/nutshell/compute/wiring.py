@@ -4,14 +4,32 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from nutshell.compute import flavors, keypairs  # noqa: F401 - they declare their routes
+from nutshell.compute import (  # noqa: F401 - they declare their routes
+    attachments,
+    consoles,
+    flavors,
+    instance_actions,
+    interfaces,
+    keypairs,
+)
 from nutshell.compute.capability import Consoles, Disks, HotPluggable, Hypervisor, Pausable, Watchable
 from nutshell.compute.config import ComputeConfig
+from nutshell.compute.devices import Device
 from nutshell.compute.nodes import keep_nodes
-from nutshell.compute.servers import change, create, reads  # noqa: F401 - likewise
+from nutshell.compute.servers import (  # noqa: F401 - likewise
+    change,
+    create,
+    facets,
+    images,
+    labels,
+    power,
+    reads,
+    sizes,
+)
 from nutshell.compute.servers.noun import Server
 from nutshell.compute.servers.settle import settle
 from nutshell.compute.service import compute
+from nutshell.compute.settle_devices import settle_device
 from nutshell.core.config import CloudConfig
 from nutshell.core.reconcile import Loop, settling
 from nutshell.core.store import Tx
@@ -69,6 +87,7 @@ def loops(cloud: "Cloud") -> list[Loop]:
     workers = cloud.settings[ComputeConfig].workers
     return [
         settling("servers", Server, settle, workers=workers),
+        settling("devices", Device, settle_device, workers=4),
         Loop("nodes", keep_nodes, every_s=10.0),
     ]
 

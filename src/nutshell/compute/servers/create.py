@@ -14,7 +14,7 @@ from nutshell.compute.flavors import Flavor, find_flavor
 from nutshell.compute.keypairs import KeyPair, find_keypair
 from nutshell.compute.nodes import Node
 from nutshell.compute.servers import checks
-from nutshell.compute.servers.drives import Drive, check_order, is_uuid, read_drives
+from nutshell.compute.servers.drives import Drive, check_order, free_devices, is_uuid, read_drives
 from nutshell.compute.servers.nics import Nic, choose_nics, read_nics
 from nutshell.compute.servers.noun import Server, derived
 from nutshell.compute.servers.operate import add_operation
@@ -298,14 +298,19 @@ def _hints(ask: Ask[Any]) -> dict[str, Any]:
 
 
 def _local_drives(order: Order) -> dict[str, Any]:
-    """What the loop needs to know of the disks that no device row stands for."""
+    """What the loop needs to know of the disks that no device row stands for: sizes and device names."""
     blank = [d for d in order.drives if d.source == "blank" and d.destination == "local"]
-    swap = sum(d.size_gib * 1024 for d in blank if d.guest_format == "swap")
+    swap_mib = sum(d.size_gib * 1024 for d in blank if d.guest_format == "swap") or order.flavor.swap_mib
+    ephemerals = [d.size_gib or order.flavor.ephemeral_gib for d in blank if d.guest_format != "swap"]
+    if not ephemerals and order.flavor.ephemeral_gib:
+        ephemerals = [order.flavor.ephemeral_gib]
+    names = [f"ephemeral{n}" for n in range(len(ephemerals))] + (["swap"] if swap_mib else [])
+    free = free_devices({d.device for d in order.drives} | {"vda"})
     return {
         "root": order.local_root,
-        "ephemerals": [d.size_gib or order.flavor.ephemeral_gib for d in blank if d.guest_format != "swap"]
-        or ([order.flavor.ephemeral_gib] if order.flavor.ephemeral_gib else []),
-        "swap_mib": swap or order.flavor.swap_mib,
+        "ephemerals": ephemerals,
+        "swap_mib": swap_mib,
+        "devices": {name: next(free) for name in names},
     }
 
 
@@ -344,9 +349,8 @@ def _add_volumes(ask: Ask[Any], row: Server, order: Order) -> None:
         return
     if volumes is None:
         raise BadRequest("This cloud has no volume service.")
-    letters = [chr(ord("a") + i) for i in range(1 + len(order.drives), 26)]
-    taken = {d.device for d in wanted if d.device} | ({"vda"} if order.local_root else set())
-    names = iter(f"vd{c}" for c in ["b", *letters] if f"vd{c}" not in taken)
+    taken = {d.device for d in wanted if d.device} | {"vda", *row.local["devices"].values()}
+    names = free_devices(taken)
     for position, drive in enumerate(wanted):
         device = drive.device or ("vda" if drive.boot_index == 0 else next(names))
         tx.add(_volume_device(ask, row, order, drive, device, position), quiet=True)

@@ -2,7 +2,7 @@
 forerunner). Source: Compute API reference, "Create Server"; user guide "Block Device Mapping in Nova"."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -173,6 +173,11 @@ def _uuid(name: str, value: Any) -> str:
     if not is_uuid(value):
         raise wire.invalid(f"{name}_id", value, f"{value!r} is not a 'uuid'")
     return str(value)
+
+
+def free_devices(taken: Collection[str]) -> Iterator[str]:
+    """Device names in order, without those that are taken: vda, vdb, …"""
+    return (name for c in "abcdefghijklmnopqrstuvwxyz" if (name := f"vd{c}") not in taken)
 
 
 def is_uuid(value: Any) -> bool:

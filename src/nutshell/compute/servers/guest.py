@@ -39,18 +39,16 @@ def own_disks(work: Work) -> list[Disk]:
     """Root, ephemeral, swap and config drive, made on the server's host unless they are there."""
     driver, s = work.cloud.driver(Disks), work.server
     found = []
-    taken = {d.device for d in work.volumes()}
-    free = iter(f"vd{c}" for c in LETTERS[1:] if f"vd{c}" not in taken)
     if s.local.get("root"):
         image_id = s.shelved_image_id if s.task == "unshelve" and s.shelved_image_id else s.image_id
         size = max(s.flavor["disk"] * GIB, 0) or s.image.get("virtual_size", 0)
         found.append(_root(work, driver, s.id, image_id, size))
     for n, gib in enumerate(s.local.get("ephemerals", ())):
         blank = driver.create_blank(s.host, s.id, f"ephemeral{n}", gib * GIB, "ext4")
-        found.append(replace(blank, device=next(free)))
+        found.append(replace(blank, device=s.local["devices"][f"ephemeral{n}"]))
     if s.local.get("swap_mib"):
         blank = driver.create_blank(s.host, s.id, "swap", s.local["swap_mib"] * 2**20, "swap")
-        found.append(replace(blank, device=next(free)))
+        found.append(replace(blank, device=s.local["devices"]["swap"]))
     if s.config_drive:
         found.append(driver.write_config_drive(s.host, s.id, _config_files(work)))
     return found

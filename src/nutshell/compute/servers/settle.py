@@ -44,6 +44,10 @@ def settle(cloud: "Cloud", server: Server) -> None:
         if for_ever or not (why.final or _overdue(work)):
             raise
         fail(work, Hopeless(why.why))
+    except OSError as why:
+        if for_ever or not _overdue(work):
+            raise
+        fail(work, Hopeless(str(why)))
     except StaleRow:
         raise
     except Fault as why:
