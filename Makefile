@@ -51,6 +51,7 @@ test: $(VENV)/tested
 check: $(VENV)/tested
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_house.py
 
 bench: $(VENV)/tested
 	$(BIN)/python bench/bench.py

@@ -3,6 +3,8 @@
 Pages continue after a marker by the values of the sort keys (keyset), never by counting rows.
 """
 
+# house: mutable-state waived 2026-11-22: compiled texts of listings, filled once for each shape of query
+
 import typing as t
 from collections.abc import Sequence
 from dataclasses import dataclass

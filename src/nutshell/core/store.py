@@ -4,6 +4,8 @@ All writes on SQLite go through one thread and are committed in groups (a savepo
 the group's flush. Reads run on the caller's thread with a connection of its own and see one snapshot.
 """
 
+# house: mutable-state waived 2026-11-22: one row reader for each noun, made at its first use
+
 import queue
 import re
 import sqlite3

@@ -1,5 +1,7 @@
 """What the image service does for the others (`port.py`)."""
 
+# house: parameters waived 2026-11-22: an image is made from this many facts, all by keyword
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

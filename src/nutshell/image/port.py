@@ -1,5 +1,7 @@
 """What other services may ask of image."""
 
+# house: parameters waived 2026-11-22: an image is made from this many facts, all by keyword
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,5 +1,7 @@
 """What network does for the other services: `Networking` of network/port.py."""
 
+# house: parameters waived 2026-11-22: a port is made from this many facts, all by keyword
+
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
