@@ -12,12 +12,12 @@ OPTIONS := $(if $(STATE),--state $(STATE))
 DEBIAN := qemu-system-x86 qemu-utils libnftables1 dnsmasq-base e2fsprogs dosfstools \
     syslinux syslinux-common mtools openssh-client iputils-ping
 
-.PHONY: help demo up down test check bench docs clean debian
+.PHONY: help demo up down test real check bench docs clean debian
 
 help:
 	@echo "make demo    a real server on a real network with a real volume, shown step by step (as root)"
 	@echo "make up      start the cloud; make down ends it and its guests   (STATE=dir PORT=n)"
-	@echo "make test    the tests; make check: lint, types, house rules; make bench: the promised numbers"
+	@echo "make test    the tests; make real: those with real guests and networks (as root); make check: lint, types, house rules; make bench: the promised numbers"
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || scripts/install-debian python3-venv
@@ -47,6 +47,9 @@ down: $(VENV)/installed
 
 test: $(VENV)/tested
 	$(BIN)/python -m pytest -n auto -m 'not real'
+
+real: debian $(VENV)/tested
+	$(BIN)/python -m pytest -m real
 
 check: $(VENV)/tested
 	$(BIN)/ruff check .
