@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from tests.contract.test_linux_network import World
+from tests.contract.linux_world import World
 
 if __name__ == "__main__":
     directory, number, base = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]

@@ -138,6 +138,20 @@ def test_a_guest_killed_unwatched_crashed(box: Box) -> None:
     assert box.driver.observe([guest.server_id])[0].why
 
 
+def test_a_guest_that_does_not_answer_is_unknown_until_it_does(box: Box) -> None:
+    guest, stuck = box.guest(), box.guest()
+    for each in (guest, stuck):
+        box.driver.start(HOST, each)
+        os.kill(box.pid(each), signal.SIGSTOP)
+    box.reopen()
+    assert box.power(guest) is Power.UNKNOWN
+    os.kill(box.pid(guest), signal.SIGCONT)
+    box.driver.start(HOST, guest)
+    assert box.power(guest) is Power.RUNNING
+    box.driver.destroy(stuck.server_id)
+    assert box.pids(stuck) == []
+
+
 CHILD = """
 import sys, time
 from pathlib import Path
@@ -261,6 +275,7 @@ def test_a_volume_behind_a_block_server(box: Box) -> None:
         assert volume.disk_id in box.driver.observe([guest.server_id])[0].disk_ids
         box.driver.reboot(guest.server_id, True, 0)
         assert box.power(guest) is Power.RUNNING
+        box.driver.destroy(guest.server_id)
     finally:
         server.terminate()
         server.wait()

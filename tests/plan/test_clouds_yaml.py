@@ -1,5 +1,6 @@
 """clouds.yaml: ours go in and out, nothing else in the file changes."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,12 @@ def test_only_ours_are_taken_out(tmp_path: Path) -> None:
     put(file, {"nutshell": OURS, "nutshell-admin": elsewhere})
     take_out(file, "http://h:1")
     assert yaml.safe_load(file.read_text())["clouds"] == {"nutshell-admin": elsewhere}
+
+
+def test_bug_dev_null_was_replaced_by_a_file(tmp_path: Path) -> None:
+    """OS_CLIENT_CONFIG_FILE=/dev/null means "write none"; as root it took the machine's /dev/null away."""
+    sink = tmp_path / "sink"
+    os.mkfifo(sink)
+    put(sink, {"nutshell": OURS})
+    take_out(sink, "http://h:1")
+    assert sink.is_fifo()

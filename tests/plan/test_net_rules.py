@@ -8,6 +8,7 @@ import pytest
 
 from nutshell.core.drivers import DriverFault
 from nutshell.host.net import rules
+from nutshell.host.net.advertisements import advertised
 from nutshell.host.net.dnsmasq import config_text, hosts_text, names_text, release_message
 from nutshell.host.net.fabric import free_number
 from nutshell.host.net.metadata import Refusal, answered, forwarded, parse_head
@@ -217,3 +218,26 @@ def test_a_malformed_request_is_refused(data: bytes, status: int) -> None:
 def test_an_answer_ends_with_its_connection() -> None:
     head = parse_head(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive")
     assert answered(head) == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+
+
+def test_a_router_advertises_what_its_subnets_say() -> None:
+    leg = RouterLeg("l", "n", "fa:16:3e:00:00:01", ("10.0.0.1/24", "2001:db8::1/64"))
+    router = Router("r", True, (leg,), None, None, False)
+    subnet = replace(network().subnets[2], ra_mode="dhcpv6-stateful", address_mode="dhcpv6-stateful")
+    said = advertised(router, {"n": replace(network(), subnets=(subnet,))}, {"l": "qr1"})
+    assert len(said) == 1
+    message = said[0].message()
+    assert (message[0], message[5], message[6:8]) == (134, 0xC0, (1800).to_bytes(2, "big"))
+    prefix = message[32:64]
+    assert (prefix[0], prefix[2], prefix[3]) == (3, 64, 0x80)
+    slaac = advertised(router, {"n": replace(network(), subnets=(replace(subnet, ra_mode="slaac"),))}, {"l": "qr1"})
+    assert (slaac[0].message()[5], slaac[0].message()[35]) == (0, 0xC0)
+    silent = replace(network(), subnets=(replace(subnet, ra_mode=""),))
+    assert advertised(router, {"n": silent}, {"l": "qr1"}) == ()
+
+
+def test_dnsmasq_hands_out_no_addresses_that_guests_make() -> None:
+    six = replace(network().subnets[2], ra_mode="slaac", address_mode="slaac")
+    text = config_text(replace(network(), subnets=(six,)), Path("/run/x"))
+    assert "dhcp-range" not in text
+    assert "2001:db8::5" not in hosts_text(replace(network(), subnets=(six,)))

@@ -16,8 +16,8 @@ class Health(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-told = hear(int(sys.argv[2]))
-cloud = json.loads(told.settings)["overrides"]["cloud"]
+ready = int(sys.argv[2])
+cloud = json.loads(hear(int(sys.argv[1])))["overrides"]["cloud"]
 if cloud.get("region") == "broken":
     print("cannot start, for this is a test", flush=True)
     sys.exit(7)
@@ -26,5 +26,5 @@ if not credentials.exists():
     people = {name: {"username": name, "password": f"{name}-secret", "project": name} for name in ("admin", "demo")}
     credentials.write_text(json.dumps(people))
 server = HTTPServer((cloud.get("host", "127.0.0.1"), cloud["port"]), Health)
-os.write(told.ready, b"ready\n")
+os.write(ready, b"ready\n")
 server.serve_forever()

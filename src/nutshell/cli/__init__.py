@@ -9,7 +9,7 @@ def main() -> None:
     if sys.argv[1:2] == ["up"] and "--simulate" in sys.argv and not {"-h", "--help"} & set(sys.argv):
         from nutshell.cli.warm import warm_up
 
-        waiting = warm_up((sys.executable, "-m", "nutshell.cli.api"))
+        waiting = warm_up([sys.executable, "-m", "nutshell.cli.api"])
     from nutshell.cli.commands import cli
 
     cli(prog_name="nutshell", obj=waiting)

@@ -1,9 +1,10 @@
 """The API process: reads what `nutshell up` says, sets up its log, serves until it is told to end.
 
-Started as `python -m nutshell.cli.api --channel FD`: it loads its code, then hears its settings. On the pipe that comes
-with them it says "ready", or "error: " and why its settings cannot be used.
+Started as `python -m nutshell.cli.api TOLD READY`: it loads its code, then hears its settings on the pipe TOLD. On the
+pipe READY it says "ready", or "error: " and why its settings cannot be used.
 """
 
+import gc
 import json
 import logging
 import os
@@ -39,6 +40,7 @@ def log_to_stderr(level: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
+    gc.disable()  # what is loaded stays; looking through it again and again takes a tenth of the time
     from granian.server import embed  # noqa: F401 - loaded before the settings are heard, as the rest
 
     from nutshell import app
@@ -46,14 +48,18 @@ def main(arguments: Sequence[str]) -> None:
     from nutshell.core.config import CloudConfig, ConfigError, load_launch
 
     tables = app.tables(app.parts())
-    told = hear(int(arguments[1]))
+    gc.freeze()
+    gc.enable()
+    told, ready = map(int, arguments)
+    os.set_inheritable(ready, False)
+    said = hear(told)
     try:
-        settings = load_launch(tables, told.settings, os.environ)
+        settings = load_launch(tables, said, os.environ)
     except ConfigError as error:
-        os.write(told.ready, f"error: {error}\n".encode())
+        os.write(ready, f"error: {error}\n".encode())
         raise SystemExit(2) from error
     log_to_stderr(settings[CloudConfig].log_level)
-    app.run(settings, told.ready)
+    app.run(settings, ready)
 
 
 if __name__ == "__main__":

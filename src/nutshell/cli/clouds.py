@@ -45,8 +45,11 @@ def entry(endpoint: str, region: str, account: Account, cacert: str | None) -> d
 def put(file: Path, clouds: Mapping[str, dict[str, Any]]) -> None:
     """Write these clouds into the file, mode 0600, in one step; other clouds and comments stay.
 
-    Raises Refusal when the file is not YAML: it is not ours to overwrite.
+    A device, such as /dev/null, is left alone: it must not be replaced by a file. Raises Refusal when the file is not
+    YAML: it is not ours to overwrite.
     """
+    if file.exists() and not file.is_file():
+        return
     before = file.read_text() if file.exists() else ""
     after = merged(before, clouds, file)
     if after != before:
@@ -56,6 +59,8 @@ def put(file: Path, clouds: Mapping[str, dict[str, Any]]) -> None:
 
 def take_out(file: Path, endpoint: str) -> None:
     """Remove our two clouds if they lead to this endpoint."""
+    if not file.is_file():
+        return
     before = file.read_text() if file.exists() else ""
     said = _parse(before, file)
     ours = {

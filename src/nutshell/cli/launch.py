@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +28,8 @@ class Programs:
     host: tuple[str, ...] = (sys.executable, "-m", "nutshell.host.main")
 
 
-def hold_lock(places: Places) -> int:
-    """The lock that the API process inherits and holds as long as it lives, as an open file.
+def free_lock(places: Places) -> None:
+    """See that nobody holds the lock that the API process holds as long as it lives.
 
     Ends one that was started by an `up` that was killed before it could note whom it started.
     """
@@ -42,7 +43,7 @@ def hold_lock(places: Places) -> int:
         lock = take_lock(path)
     if lock is None:
         raise Refusal(f"another process holds {path}; see nutshell status{state_option(places)}")
-    return lock
+    os.close(lock)
 
 
 @dataclass(frozen=True)
@@ -58,31 +59,31 @@ def start_api(
     command: Sequence[str],
     settings: str,
     user: tuple[int, int] | None,
-    lock: int,
     waiting: Waiting | None = None,
 ) -> Started:
-    """The API process, given its settings and its open files; `waiting` is one that has loaded its code already."""
-    if waiting is None:
-        export_package()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = processes.spawn(
-                [*command, "--channel", str(theirs.fileno())],
-                places.logs / "api.log",
-                fds=(theirs.fileno(),),
-                user=user,
-            )
-        waiting = Waiting(process.pid, ours)
+    """The API process, given its settings; `waiting` is one that has loaded its code already."""
+    log, held = places.logs / "api.log", places.run / "api.lock"
+    if waiting is not None:
+        pid, told, ready = waiting
+        _tell(told, settings, str(log), str(held))
+        return Started(pid, ready)
+    export_package()
+    lock = take_lock(held)
+    assert lock is not None, "one command works at a time"
+    hear, told = os.pipe()
     ready, said = os.pipe()
-    log = processes.open_log(places.logs / "api.log", user)
     try:
-        tell(waiting.channel, settings, log, lock, said)
-    except BrokenPipeError:
-        pass  # it ended already; its last words say why
+        process = processes.spawn([*command, str(hear), str(said)], log, fds=(hear, said, lock), user=user)
     finally:
-        os.close(said)
-        os.close(log)
-    return Started(waiting.pid, ready)
+        for fd in (hear, said, lock):
+            os.close(fd)
+    _tell(told, settings)
+    return Started(process.pid, ready)
+
+
+def _tell(told: int, settings: str, log: str = "", lock: str = "") -> None:
+    with suppress(BrokenPipeError):  # it ended already; its last words say why
+        tell(told, settings, log, lock)
 
 
 def await_ready(started: Started, log: Path, timeout_s: float) -> None:

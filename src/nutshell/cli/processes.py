@@ -59,7 +59,12 @@ def spawn(
     cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a process of its own session, its output appended to the log. `user` is (uid, gid) to run as."""
-    with open(open_log(log, user), "ab") as out:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > 64 << 20:
+        log.rename(log.with_suffix(".log.1"))
+    with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640), "ab") as out:
+        if user is not None:
+            os.fchown(out.fileno(), *user)
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -72,17 +77,6 @@ def spawn(
             group=user[1] if user else None,
             extra_groups=[] if user else None,
         )
-
-
-def open_log(log: Path, user: tuple[int, int] | None = None) -> int:
-    """The log, open for appending; one that grew too large is put aside. `user` is who will write it."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if log.exists() and log.stat().st_size > 64 << 20:
-        log.rename(log.with_suffix(".log.1"))
-    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
-    if user is not None:
-        os.fchown(fd, *user)
-    return fd
 
 
 def end(record: Record, patience_s: float = 10.0) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import nutshell
 from nutshell.cli import clouds, processes, states
-from nutshell.cli.launch import Programs, await_ready, check_port, hold_lock, start_api
+from nutshell.cli.launch import Programs, await_ready, check_port, free_lock, start_api
 from nutshell.cli.places import Places, default_state, read_json
 from nutshell.cli.says import Refusal, accounts_in, banner, base_url, state_option
 from nutshell.cli.warm import Waiting
@@ -81,11 +81,8 @@ def bring_up(
         user, notes = _api_user(wanted)
         identity = states.prepare(wanted.places, wanted.cloud.simulate, user)
         facts = _facts(wanted.cloud, user, notes)
-        lock = hold_lock(wanted.places)
-        try:
-            pid = _start(wanted, programs, facts, identity, lock, waiting)
-        finally:
-            os.close(lock)  # the API process holds it on
+        free_lock(wanted.places)
+        pid = _start(wanted, programs, facts, identity, waiting)
         _finish(wanted, facts, say, time.monotonic() - began)
     if foreground:
         _stay(wanted, pid, say)
@@ -104,15 +101,13 @@ def _api_user(wanted: Wanted) -> tuple[tuple[int, int] | None, list[str]]:
     return user, [note] if note else []
 
 
-def _start(
-    wanted: Wanted, programs: Programs, facts: dict[str, Any], identity: str, lock: int, waiting: Waiting | None
-) -> int:
+def _start(wanted: Wanted, programs: Programs, facts: dict[str, Any], identity: str, waiting: Waiting | None) -> int:
     """Start the processes and wait until they are ready; their facts are recorded before. The API's pid."""
     places = wanted.places
     check_port(wanted.cloud.host, wanted.cloud.port)
     if not wanted.cloud.simulate:
         facts["machine"] = _start_host(wanted, programs, identity, facts["api_user"])
-    started = start_api(places, programs.api, wanted.launch, facts["api_user"], lock, waiting)
+    started = start_api(places, programs.api, wanted.launch, facts["api_user"], waiting)
     processes.remember(places.run / "api.json", started.pid, facts)
     import yaml  # noqa: F401 - needed for clouds.yaml in a moment; loaded while the other process starts
 
@@ -164,7 +159,8 @@ def _answers(facts: Mapping[str, Any], deadline: float) -> bool:
 
 def _check_same(wanted: Wanted, facts: Mapping[str, Any]) -> None:
     """An `up` that asks for something else than what runs is refused; what it did not name may differ."""
-    for key in ("port", "host", "simulate"):
+    states.check(wanted.places, wanted.cloud.simulate)
+    for key in ("port", "host"):
         if wanted.given.get(key) is not None and wanted.given[key] != facts.get(key):
             raise Refusal(
                 f"this cloud runs already, with {key} {facts.get(key)} and not {wanted.given[key]}; first: "

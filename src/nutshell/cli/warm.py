@@ -1,74 +1,57 @@
 """A process that loads the API's code while `nutshell up` still reads its command line.
 
-Source: posix_spawn(3). It is told what to do over a socket (unix(7), SCM_RIGHTS), or ends when the socket closes.
+Source: posix_spawn(3). It is told its settings over a pipe and says over another when it is ready; it ends when the
+first pipe closes untold. This module imports next to nothing, and no dataclass, for it runs before all else.
 """
 
 import os
-import socket
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+
+# (pid, the end of a pipe on which it is told, the end of a pipe on which it says that it is ready)
+Waiting = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
-class Waiting:
-    """A process that waits at the other end of the channel for its settings."""
-
-    pid: int
-    channel: socket.socket
-
-
-def warm_up(command: Sequence[str]) -> Waiting:
+def warm_up(command: list[str]) -> Waiting:
     """Start the command in a session of its own, silent until it is given a log."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    os.set_inheritable(theirs.fileno(), True)
+    hear_fd, tell_fd = os.pipe()
+    ready_fd, said_fd = os.pipe()
+    for fd in (hear_fd, said_fd):
+        os.set_inheritable(fd, True)
     quiet = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
         (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
     ]
-    arguments = [*command, "--channel", str(theirs.fileno())]
+    arguments = [*command, str(hear_fd), str(said_fd)]
     pid = os.posix_spawn(arguments[0], arguments, os.environ, file_actions=quiet, setsid=True)
-    theirs.close()
-    return Waiting(pid, ours)
+    os.close(hear_fd)
+    os.close(said_fd)
+    return pid, tell_fd, ready_fd
 
 
-def tell(channel: socket.socket, settings: str, log: int, lock: int, ready: int) -> None:
-    """Give the waiting process its settings and its open files."""
-    body = settings.encode()
-    socket.send_fds(channel, [len(body).to_bytes(4, "big")], [log, lock, ready])
-    channel.sendall(body)
-    channel.close()
+def tell(fd: int, settings: str, log: str = "", lock: str = "") -> None:
+    """Give the waiting process its settings, and where it has no log and lock yet, which to open."""
+    with os.fdopen(fd, "w") as told:
+        told.write("\0".join((settings, log, lock, "whole")))
 
 
-@dataclass(frozen=True)
-class Told:
-    """What the process was told. `lock` stays open as long as it lives; `ready` is where it says that it is."""
+def hear(fd: int) -> str:
+    """Blocks until told; returns the settings. From then on this process writes to the log and holds the lock.
 
-    settings: str
-    lock: int
-    ready: int
+    Ends the process when nobody tells, or when somebody else holds the lock.
+    """
+    with os.fdopen(fd) as told:
+        settings, log, lock, whole = [*told.read().split("\0"), "", "", ""][:4]
+    if whole != "whole":
+        raise SystemExit(0)
+    if log:
+        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+        os.dup2(out, sys.stdout.fileno())
+        os.dup2(out, sys.stderr.fileno())
+        os.close(out)
+    if lock:
+        import fcntl
 
-
-def hear(fd: int) -> Told:
-    """Blocks until told; from then on this process writes to the log. Ends the process when nobody tells."""
-    channel = socket.socket(fileno=fd)
-    try:
-        head, fds, _, _ = socket.recv_fds(channel, 4, 3)
-        if len(head) < 4 or len(fds) < 3:
-            raise SystemExit(0)
-        body = b""
-        while len(body) < int.from_bytes(head, "big"):
-            some = channel.recv(65536)
-            if not some:
-                raise SystemExit(0)
-            body += some
-    except ConnectionError:
-        raise SystemExit(0) from None
-    channel.close()
-    log, lock, ready = fds
-    os.dup2(log, sys.stdout.fileno())
-    os.dup2(log, sys.stderr.fileno())
-    os.close(log)
+        fcntl.flock(os.open(lock, os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)  # held until the process ends
     os.chdir("/")
-    return Told(body.decode(), lock, ready)
+    return settings

@@ -76,11 +76,9 @@ def _simulated(cloud: "Cloud") -> object:
 
 
 def _remote(cloud: "Cloud") -> object:
-    from nutshell.host.rpc import proxy
+    from nutshell.host.remote import remote
 
-    state = cloud.settings[CloudConfig].state
-    assert state is not None
-    return proxy(state / "host.sock", "hypervisor", CAPABILITIES)
+    return remote(cloud, "hypervisor", CAPABILITIES)
 
 
 def loops(cloud: "Cloud") -> list[Loop]:

@@ -27,6 +27,7 @@ class Cloud:
     rules: Rules
     quotas: Quotas
     authenticate: Callable[[str], Who] | None = None  # a token's caller; raises Unauthorized
+    admits: Callable[[Who, Service, str, str], None] | None = None  # (caller, service, method, path); raises
     ports: dict[type, Any] = field(default_factory=dict)
     drivers: dict[type, Any] = field(default_factory=dict)
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)

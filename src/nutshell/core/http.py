@@ -100,6 +100,8 @@ class App:
         who = NOBODY
         if not route.public or token:
             who = self._caller(token, route)
+            if self.cloud.admits is not None:
+                self.cloud.admits(who, service, method, path)
         set_request(Request(request_id, who.user_id, who.project_id))
         return Ask(
             who=who,

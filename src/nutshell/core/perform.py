@@ -14,6 +14,8 @@ def prepare(ask: Ask[t.Any], tx: Tx) -> None:
     """Load the target, authorise, validate. Raises 404 for what the caller may not see, 403, 400."""
     ask.tx = tx
     route = ask.route
+    if ask.service.admits is not None:
+        ask.service.admits(ask)
     if route.loads:
         ask.target = load(ask)
     if route.rule is not None and not ask.cloud.rules.allows(route.rule, ask.who, _policy_target(ask)):

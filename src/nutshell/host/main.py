@@ -13,7 +13,6 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from nutshell.compute.capability import (
     Pausable,
     Watchable,
 )
-from nutshell.core.drivers import DriverFault, find_driver
+from nutshell.core.drivers import DriverFault
 from nutshell.host.guard import guarded
 from nutshell.host.rpc import Server
 from nutshell.network.capability import NetworkDriver
@@ -63,17 +62,14 @@ class Drivers:
 
 def compose(places: Places, cloud: str, metadata: tuple[str, str]) -> Drivers:
     """The drivers, which adopt what they find running. `metadata` is the API's address and the shared secret."""
+    from nutshell.host.disks.files import FileVolumes
     from nutshell.host.net.driver import LinuxNetwork
     from nutshell.host.qemu.driver import QemuHypervisor
 
     name = os.uname().nodename
     network = LinuxNetwork(places.host_state, cloud, metadata)
     hypervisor = QemuHypervisor(places.host_state, name, network.open_tap, cloud)
-    try:
-        drivers = import_module("nutshell.volume.drivers")
-        volume = find_driver("volume", "file", drivers.BUILT_IN)(places.host_state / "volumes", name, hypervisor)
-    except ImportError:
-        volume = None
+    volume = FileVolumes(places.host_state / "volumes", name, hypervisor)
     return Drivers(hypervisor, network, volume)
 
 
@@ -108,11 +104,7 @@ def serve(state: Path, cloud: str, api_user: str, metadata: str, log_level: str)
         "network": (NETWORK, drivers.network),
         "volume": (VOLUME, drivers.volume),
     }
-    kept = {
-        name: (kinds, guarded(driver, kinds, state, owner))
-        for name, (kinds, driver) in served.items()
-        if driver is not None
-    }
+    kept = {name: (kinds, guarded(driver, kinds, state, owner)) for name, (kinds, driver) in served.items()}
     server = Server(places.host_socket, kept, owner)
     log.info("serving %s for cloud %s", ", ".join(kept), cloud)
     ended.wait()

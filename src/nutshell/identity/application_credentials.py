@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from nutshell.core.clock import iso_micros_z, parse_iso
+from nutshell.core.clock import iso_micros
 from nutshell.core.errors import BadRequest, Forbidden
 from nutshell.core.listing import page_answer, select_page
 from nutshell.core.render import Context, render_row
@@ -21,6 +21,7 @@ from nutshell.identity.passwords import Passwords
 from nutshell.identity.projects import refuse_twin
 from nutshell.identity.roles import Role, expand
 from nutshell.identity.service import call, found
+from nutshell.identity.times import expiry
 from nutshell.identity.users import User, check_password, user_target
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -60,7 +61,7 @@ def shown_roles(row: ApplicationCredential, ctx: Context) -> list[dict[str, Any]
 
 @ApplicationCredential.shows("expires_at")
 def shown_expiry(row: ApplicationCredential, ctx: Context) -> str | None:
-    return None if row.expires_at is None else iso_micros_z(row.expires_at)
+    return None if row.expires_at is None else iso_micros(row.expires_at)
 
 
 @ApplicationCredential.shows("access_rules")
@@ -169,29 +170,13 @@ def create(ask: Ask[Any]) -> Any:
             description=given.get("description"),
             role_ids=_roles(ask, given.get("roles") or []),
             secret_hash=hashed,
-            expires_at=_expiry(ask, given.get("expires_at")),
+            expires_at=expiry(ask, given.get("expires_at")),
             unrestricted=bool(given.get("unrestricted")),
             access_rules=_rules(ask, user.id, given.get("access_rules")),
         )
     )
     ask.cloud.port(Passwords).remember(row.id, hashed, secret)
     return {"application_credential": {**render_row(ask, row, "detail"), "secret": secret}}
-
-
-def _expiry(ask: Ask[Any], text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        at = parse_iso(text)
-    except ValueError:
-        raise BadRequest(
-            "Timestamp not in expected format. The server could not comply with the request since it is either"
-            " malformed or otherwise incorrect. The client is assumed to be in error.",
-            field="expires_at",
-        ) from None
-    if at <= ask.cloud.clock.real():
-        raise BadRequest("The 'expires_at' must not be before now.", field="expires_at")
-    return at
 
 
 def _roles(ask: Ask[Any], wanted: list[RoleName]) -> list[str]:

@@ -21,7 +21,10 @@ from nutshell.identity.users import User
 MOST_SESSIONS = 20_000
 CATALOG_KINDS = frozenset({"identity.service", "identity.endpoint", "identity.region"})
 # What a creation of these cannot change: tokens that exist already.
-HARMLESS_NEW = frozenset({"identity.user", "identity.project", "identity.group", "identity.role"})
+HARMLESS_NEW = frozenset(
+    f"identity.{kind}"
+    for kind in ("user", "project", "group", "role", "credential", "application_credential", "access_rule", "trust")
+)
 
 
 class Authority:

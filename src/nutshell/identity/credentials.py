@@ -15,7 +15,7 @@ from nutshell.core.render import render_row, render_rows
 from nutshell.core.resource import Resource, field
 from nutshell.core.schema import Body
 from nutshell.core.service import Ask
-from nutshell.identity.errors import Missing, Taken
+from nutshell.identity.errors import ForbiddenAction, Missing, Taken
 from nutshell.identity.projects import Project
 from nutshell.identity.service import call, found, merged_extra, named
 
@@ -91,6 +91,10 @@ def _ec2_id(kind: str, blob: str) -> str | None:
         raise BadRequest("Invalid blob in credential", field="blob") from None
     if not isinstance(access, str) or not access:
         raise BadRequest("Invalid blob in credential", field="blob")
+    return access_id(access)
+
+
+def access_id(access: str) -> str:
     return hashlib.sha256(access.encode()).hexdigest()
 
 
@@ -114,6 +118,8 @@ def show_credential(ask: Ask[Any]) -> Any:
 @call("POST", "/credentials", "create_credential", noun=Credential, body=NewCredential, target=new_target, http=201)
 def create_credential(ask: Ask[Any]) -> Any:
     given = ask.given
+    if ask.who.facts.get("trust_id") or "application_credential" in ask.who.facts.get("methods", ()):
+        raise ForbiddenAction(rule="identity:create_credential")  # no lasting secret out of a delegation
     raw = given.pop("blob")
     blob = raw if isinstance(raw, str) else msgspec.json.encode(raw).decode()
     owner = given.pop("user_id", None) or ask.who.user_id

@@ -191,7 +191,7 @@ def add_implied(ask: Ask[Any]) -> Any:
     prior, implied = _pair(ask)
     if implied.name == "admin":
         raise Forbidden(f"{implied.id} cannot be an implied roles.")
-    if prior.id == implied.id or implied.domain_id not in ("", prior.domain_id):
+    if prior.id == implied.id or (implied.domain_id and not prior.domain_id):
         raise Forbidden(f"{implied.id} cannot be an implied roles.")
     if ask.tx.one(Implication, prior_id=prior.id, implied_id=implied.id) is None:
         ask.tx.add(Implication(id=ask.cloud.clock.new_hex_id(), prior_id=prior.id, implied_id=implied.id))

@@ -75,7 +75,7 @@ def on_system(tx: Tx, user_id: str) -> bool:
 def forget_target(tx: Tx, target_id: str) -> None:
     """Drop what hangs on a project or domain that is deleted."""
     tx.drop_where(Assignment, target_id=target_id)
-    for table in ("identity_application_credentials", "identity_credentials"):
+    for table in ("identity_application_credentials", "identity_credentials", "identity_trusts"):
         tx.sql(f"DELETE FROM {table} WHERE project_id = ?", target_id)
 
 
@@ -84,6 +84,7 @@ def drop_user(tx: Tx, user: User) -> None:
     tx.drop_where(Membership, user_id=user.id)
     for table in ("identity_application_credentials", "identity_credentials", "identity_access_rules"):
         tx.sql(f"DELETE FROM {table} WHERE user_id = ?", user.id)
+    tx.sql("DELETE FROM identity_trusts WHERE trustor_user_id = ? OR trustee_user_id = ?", user.id, user.id)
     tx.drop(user)
 
 

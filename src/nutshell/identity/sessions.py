@@ -17,6 +17,7 @@ from nutshell.identity.codec import Claims
 from nutshell.identity.projects import Project
 from nutshell.identity.roles import Role
 from nutshell.identity.scopes import roles_on
+from nutshell.identity.trusts import Trust
 from nutshell.identity.users import User
 
 
@@ -42,10 +43,14 @@ def open_session(tx: Tx, claims: Claims) -> Session:
     """The session of these claims, or Unauthorized when anything they rest on is gone, disabled or revoked."""
     if _revoked(tx, claims):
         raise Unauthorized()
-    user = tx.get(User, claims.user_id)
-    user_domain = _living(tx.get(Project, user.domain_id) if user else None, claims)
-    if user is None or not user.enabled or claims.issued_at <= user.tokens_after:
-        raise Unauthorized()
+    trust = _trust(tx, claims)
+    user, user_domain = _user(tx, claims.user_id, claims)
+    trustor_id = claims.user_id
+    if trust is not None:
+        trustor_id = trust.trustor_user_id
+        trustor, trustor_domain = _user(tx, trustor_id, claims)
+        if trust.impersonation:
+            user, user_domain = trustor, trustor_domain
     shown: dict[str, Any] = {
         "methods": list(claims.methods),
         "user": {
@@ -67,8 +72,41 @@ def open_session(tx: Tx, claims: Claims) -> Session:
     only = None
     if claims.app_credential_id:
         only = _delegation(tx, claims, shown, facts)
-    place, roles = _scope(tx, claims, shown, facts, only)
-    return Session(claims, _who(user, user_domain, place, roles, claims, facts), shown)
+    if trust is not None:
+        only = frozenset(trust.role_ids)
+        shown["OS-TRUST:trust"] = {
+            "id": trust.id,
+            "impersonation": trust.impersonation,
+            "trustor_user": {"id": trust.trustor_user_id},
+            "trustee_user": {"id": trust.trustee_user_id},
+        }
+        facts["trust_id"] = trust.id
+    roles = _scope(tx, trustor_id, claims, shown, facts, only)
+    return Session(claims, _who(user, user_domain, roles, claims, facts), shown)
+
+
+def _user(tx: Tx, user_id: str, claims: Claims) -> tuple[User, Project]:
+    """An enabled user and its domain."""
+    user = tx.get(User, user_id)
+    if user is None or not user.enabled or claims.issued_at <= user.tokens_after:
+        raise Unauthorized()
+    return user, _living(tx.get(Project, user.domain_id), claims)
+
+
+def _trust(tx: Tx, claims: Claims) -> Trust | None:
+    """The living trust a token rests on, and all it was handed on from. The last use of a trust leaves its tokens."""
+    if not claims.trust_id:
+        return None
+    trust = above = tx.get(Trust, claims.trust_id)
+    while above is not None:
+        if above.expires_at is not None and above.expires_at <= tx.clock.real():
+            raise Unauthorized()
+        if above.redelegated_trust_id is None:
+            break
+        above = tx.get(Trust, above.redelegated_trust_id)
+    if trust is None or above is None or trust.trustee_user_id != claims.user_id:
+        raise Unauthorized()
+    return trust
 
 
 def _revoked(tx: Tx, claims: Claims) -> bool:
@@ -92,15 +130,22 @@ def _delegation(tx: Tx, claims: Claims, shown: dict[str, Any], facts: dict[str, 
         raise Unauthorized()
     shown["application_credential"] = limits_of(row)
     facts["application_credential"] = limits_of(row)
+    if row.access_rules is not None:
+        facts["access_rules"] = row.access_rules
     return frozenset(row.role_ids)
 
 
 def _scope(
-    tx: Tx, claims: Claims, shown: dict[str, Any], facts: dict[str, Any], only: frozenset[str] | None
-) -> tuple[Project | None, list[Role]]:
-    """The project or domain and the roles there. Unauthorized when no role is left."""
+    tx: Tx,
+    user_id: str,
+    claims: Claims,
+    shown: dict[str, Any],
+    facts: dict[str, Any],
+    only: frozenset[str] | None,
+) -> list[Role]:
+    """What the token is for goes into `shown` and `facts`; the roles there. Unauthorized when no role is left."""
     if claims.scope == "unscoped":
-        return None, []
+        return []
     place: Project | None = None
     if claims.scope == "system":
         shown["system"] = {"all": True}
@@ -116,16 +161,14 @@ def _scope(
                 "name": place.name,
             }
             shown["is_domain"] = place.is_domain
-    roles = roles_on(tx, claims.user_id, place, only)
+    roles = roles_on(tx, user_id, place, only)
     if not roles:
         raise Unauthorized()
     shown["roles"] = [{"id": r.id, "name": r.name} for r in roles]
-    return place, roles
+    return roles
 
 
-def _who(
-    user: User, user_domain: Project, place: Project | None, roles: list[Role], claims: Claims, facts: dict[str, Any]
-) -> Who:
+def _who(user: User, user_domain: Project, roles: list[Role], claims: Claims, facts: dict[str, Any]) -> Who:
     project = facts["token"].get("project") or {"id": "", "name": "", "domain": {"id": "", "name": ""}}
     domain = facts["token"].get("domain") or {"id": "", "name": ""}
     return Who(

@@ -15,10 +15,11 @@ from nutshell.core.store import Tx
 from nutshell.identity.application_credentials import ApplicationCredential
 from nutshell.identity.authority import Authority
 from nutshell.identity.codec import Claims, new_audit_id
-from nutshell.identity.errors import UnknownMethod
+from nutshell.identity.errors import ForbiddenAction, UnknownMethod
 from nutshell.identity.passwords import Passwords
 from nutshell.identity.projects import Project
 from nutshell.identity.scopes import roles_on
+from nutshell.identity.trusts import Trust, over
 from nutshell.identity.users import User
 
 
@@ -221,7 +222,10 @@ async def _by_credential(cloud: Cloud, proof: CredentialProof) -> Proven:
 def claim(tx: Tx, auth: Auth, proven: Proven, ttl_s: int) -> Claims:
     """The claims of the token asked for. 401 for a scope that does not exist; roles are checked when it opens."""
     now = tx.clock.real()
-    kind, scope_id = _scope(tx, auth, proven)
+    trust = _trust(tx, auth, proven)
+    kind, scope_id = _scope(tx, auth, proven) if trust is None else ("project", trust.project_id or "")
+    if trust is not None and not scope_id:
+        kind = "unscoped"
     return Claims(
         user_id=proven.user_id,
         methods=proven.methods,
@@ -232,6 +236,7 @@ def claim(tx: Tx, auth: Auth, proven: Proven, ttl_s: int) -> Claims:
         audit_id=new_audit_id(),
         chain=proven.chain,
         app_credential_id=proven.app_credential_id,
+        trust_id=trust.id if trust is not None else "",
     )
 
 
@@ -263,9 +268,25 @@ def _scope(tx: Tx, auth: Auth, proven: Proven) -> tuple[str, str]:
         if not scope.system.all:
             raise BadRequest("Invalid input for field 'scope/system': all must be true.")
         return "system", ""
-    if scope.trust is not None:
-        raise Unauthorized()
     return "unscoped", ""
+
+
+def counts_uses(auth: Auth) -> bool:
+    """Whether issuing this token may change a row: trusts may be limited to a number of uses."""
+    return isinstance(auth.scope, Scope) and auth.scope.trust is not None
+
+
+def _trust(tx: Tx, auth: Auth, proven: Proven) -> Trust | None:
+    """The trust that the request wants to use. 403 for another's, 401 for one that is over."""
+    scope = auth.scope
+    if not isinstance(scope, Scope) or scope.trust is None or proven.app_credential_id:
+        return None
+    trust = tx.get(Trust, scope.trust.id) if scope.trust.id else None
+    if trust is None or over(trust, tx.clock.real()):
+        raise Unauthorized()
+    if trust.trustee_user_id != proven.user_id:
+        raise ForbiddenAction(rule="The authenticated user is not the trustee.")
+    return trust
 
 
 def _project(tx: Tx, placed: Placed) -> str:

@@ -10,6 +10,7 @@ from nutshell.core.errors import BadRequest, Forbidden, Unauthorized
 from nutshell.core.http import read_body
 from nutshell.core.render import render_rows
 from nutshell.core.service import Answer, Ask
+from nutshell.core.store import Tx
 from nutshell.identity.authority import Authority
 from nutshell.identity.domains import shown as shown_domain
 from nutshell.identity.errors import Missing
@@ -17,7 +18,8 @@ from nutshell.identity.projects import Project
 from nutshell.identity.scopes import on_system, projects_of
 from nutshell.identity.service import call, found, identity
 from nutshell.identity.sessions import Revocation, Session
-from nutshell.identity.signin import claim, prove, read_request
+from nutshell.identity.signin import Auth, Proven, claim, counts_uses, prove, read_request
+from nutshell.identity.trusts import consume
 from nutshell.identity.users import User, user_target
 
 SUBJECT = "x-subject-token"
@@ -31,10 +33,21 @@ async def issue(ask: Ask[Any], receive: Callable[[], Awaitable[Any]]) -> Answer:
     authority, cloud = ask.cloud.port(Authority), ask.cloud
     try:
         proven = await prove(cloud, auth)
-        token, session = cloud.read(lambda tx: authority.issue(tx, claim(tx, auth, proven, authority.ttl_s)))
+        if counts_uses(auth):
+            token, session = await cloud.write_async(lambda tx: _issue_once(tx, authority, auth, proven))
+        else:
+            token, session = cloud.read(lambda tx: authority.issue(tx, claim(tx, auth, proven, authority.ttl_s)))
     except Unauthorized as why:
         raise type(why)(headers={"WWW-Authenticate": f'Keystone uri="{ask.base}/identity"'}) from None
     return Answer(201, authority.body(session, ask.base, _with_catalog(ask)), {**JSON, "X-Subject-Token": token})
+
+
+def _issue_once(tx: Tx, authority: Authority, auth: Auth, proven: Proven) -> tuple[str, Session]:
+    """Issue and count the use of the trust, both or neither."""
+    claims = claim(tx, auth, proven, authority.ttl_s)
+    issued = authority.issue(tx, claims)
+    consume(tx, claims.trust_id)
+    return issued
 
 
 def _with_catalog(ask: Ask[Any]) -> bool:

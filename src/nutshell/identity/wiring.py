@@ -14,13 +14,16 @@ from nutshell.identity import (  # noqa: F401 - importing them declares their ro
     credentials,
     discovery,
     domains,
+    ec2,
     groups,
     projects,
     role_assignments,
     roles,
     tokens,
+    trusts,
     users,
 )
+from nutshell.identity.access import admit
 from nutshell.identity.authority import Authority
 from nutshell.identity.codec import load_key
 from nutshell.identity.passwords import Passwords
@@ -50,6 +53,7 @@ def wire(cloud: Cloud) -> None:
     authority = Authority(cloud, key, cloud.settings[IdentityConfig].token_ttl_s)
     cloud.ports[Authority] = cloud.ports[Identity] = authority
     cloud.authenticate = authority.who
+    cloud.admits = admit
 
 
 def loops(cloud: Cloud) -> list[Loop]:

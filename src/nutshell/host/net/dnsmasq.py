@@ -29,7 +29,7 @@ LEASE_S = 86400
 def config_text(network: Network, directory: Path) -> str:
     """The configuration file: everything but the addresses handed out."""
     user = pwd.getpwnam("nobody")
-    served = [subnet for subnet in network.subnets if subnet.dhcp and subnet.dhcp_ip]
+    served = [subnet for subnet in network.subnets if subnet.dhcp and subnet.dhcp_ip and not _made_by_guests(subnet)]
     lines = [
         f"user={user.pw_name}", f"group={_group(user.pw_gid)}", f"pid-file={directory}/pid",
         f"log-facility={directory}/log", "interface=ns0", "except-interface=lo", "bind-interfaces",
@@ -73,11 +73,17 @@ def _subnet_lines(network: Network, subnet: Subnet, tag: str) -> Iterator[str]:
     yield f"dhcp-option=tag:{tag},249,{joined}"
 
 
+def _made_by_guests(subnet: Subnet) -> bool:
+    """IPv6 guests of the subnet make their own addresses and ask nobody."""
+    modes = {subnet.ra_mode, subnet.address_mode}
+    return subnet.ip_version == 6 and modes != {""} and not modes & {"dhcpv6-stateful", "dhcpv6-stateless"}
+
+
 def hosts_text(network: Network) -> str:
     """One reservation a line: who is not in it gets no answer."""
     lines = []
     for subnet in network.subnets:
-        for lease in subnet.leases if subnet.dhcp else ():
+        for lease in subnet.leases if subnet.dhcp and not _made_by_guests(subnet) else ():
             ip = f"[{lease.ip}]" if ":" in lease.ip else lease.ip
             lines.append(",".join([lease.mac.lower(), ip, *([lease.hostname] if lease.hostname else [])]))
     return "\n".join(lines) + "\n"

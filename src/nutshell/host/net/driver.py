@@ -71,6 +71,7 @@ class LinuxNetwork:
     def ensure_network(self, network: Network) -> None:
         with self._call():
             self._networks.ensure(network)
+            self._routers.network_changed(network)
 
     def ensure_groups(self, groups: Sequence[Group]) -> None:
         with self._call():

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, Protocol
 
+from nutshell.host.net.advertisements import Advertised, Advertiser, open_socket
 from nutshell.host.net.dns_relay import DnsRelay
 from nutshell.host.net.loop import Loop
 from nutshell.host.net.metadata import MetadataProxy
@@ -26,6 +27,7 @@ class Listeners:
         self._loop = Loop("namespaces")
         self._lock = Lock()
         self._open: dict[str, tuple[int, list[_Service]]] = {}
+        self._told: dict[str, tuple[tuple[int, tuple[Advertised, ...]], list[_Service]]] = {}
 
     def ensure_network(self, network_id: str, space: Namespace, ipv6: bool) -> None:
         """Metadata on the two well-known addresses and the relay that the network's dnsmasq asks."""
@@ -51,18 +53,41 @@ class Listeners:
 
         self._ensure(space, start)
 
+    def ensure_advertisements(self, space: Namespace, said: tuple[Advertised, ...]) -> None:
+        """The router's legs say this and no more."""
+
+        def start() -> list[_Service]:
+            made: list[_Service] = []
+            for leg in said:
+                opened = space.run(lambda link=leg.link: open_socket(link))  # type: ignore[misc]
+                advertiser = Advertiser(leg)
+                self._loop.run(advertiser.start(opened))
+                made.append(advertiser)
+            return made
+
+        with self._lock:
+            key = f"{space.name} advertisements"
+            told, services = self._told.get(key, ((0, ()), []))
+            wanted = (space.inode(), said)
+            if told != wanted:
+                for service in services:
+                    self._loop.run(service.stop())
+                self._told[key] = (wanted, start() if said else [])
+
     def remove(self, space: Namespace) -> None:
         with self._lock:
             _, services = self._open.pop(space.name, (0, []))
-            for service in services:
+            _, others = self._told.pop(f"{space.name} advertisements", ((0, ()), []))
+            for service in [*services, *others]:
                 self._loop.run(service.stop())
 
     def close(self) -> None:
         with self._lock:
-            for _, services in self._open.values():
+            for services in [*(s for _, s in self._open.values()), *(s for _, s in self._told.values())]:
                 for service in services:
                     self._loop.run(service.stop())
             self._open.clear()
+            self._told.clear()
             self._loop.close()
 
     def _ensure(self, space: Namespace, start: Callable[[], list[_Service]]) -> None:

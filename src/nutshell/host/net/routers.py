@@ -4,11 +4,13 @@ import socket
 import struct
 import time
 from contextlib import suppress
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 from threading import Thread
 
 from nutshell.core.drivers import DriverFault
 from nutshell.host.net import conntrack
+from nutshell.host.net.advertisements import advertised
 from nutshell.host.net.fabric import Fabric
 from nutshell.host.net.listeners import Listeners
 from nutshell.host.net.names import checked
@@ -71,7 +73,7 @@ class Routers:
             version = ip_address(router.next_hop).version
             routes.append(("0.0.0.0/0" if version == 4 else "::/0", router.next_hop))
         refused = space.links().set_routes(routes) if router.up else []
-        self._listeners.ensure_router(id, space)
+        self._listen(router)
         if announce and router.up:
             Thread(target=_announce, args=(space.path, announce), name="announce", daemon=True).start()
         self._end_connections(before, router, space)
@@ -93,7 +95,26 @@ class Routers:
         """After a restart of our process: listen again where guests expect an answer."""
         for id in self._specs.held:
             if self.space(id).exists():
-                self._listeners.ensure_router(id, self.space(id))
+                self._listen(self._specs.held[id])
+
+    def network_changed(self, network: Network) -> None:
+        """Routers with a leg on the network advertise its subnets as they are now."""
+        for router in self._specs.held.values():
+            here = any(leg.network_id == network.network_id for leg in router.legs)
+            if here and self.space(router.router_id).exists():
+                self._listen(router)
+
+    def _listen(self, router: Router) -> None:
+        space = self.space(router.router_id)
+        self._listeners.ensure_router(router.router_id, space)
+        names = {leg.port_id: self._names.leg(leg.port_id, False) for leg in router.legs}
+        links = space.links()
+        said = []
+        for leg in advertised(router, self._networks.held, names):
+            link = links.find(leg.link)
+            if link is not None:
+                said.append(replace(leg, index=link.index))
+        self._listeners.ensure_advertisements(space, tuple(said))
 
     def space(self, router_id: str) -> Namespace:
         if router_id not in self._spaces:

@@ -40,6 +40,11 @@ class Accelerator:
     def cpu(self) -> str:
         return "host" if self.kvm else "max"
 
+    @property
+    def vhost(self) -> bool:
+        """Packets may bypass QEMU: worth it only where processors are hardware too."""
+        return self.kvm and os.access("/dev/vhost-net", os.R_OK | os.W_OK)
+
     def option(self, ram_mib: int) -> str:
         """TCG's cache of translated code is small: its default would cost each guest up to 1 GiB, and while the code of
         before a restart is kept, the next start of the guest takes two to three times as long (measured)."""

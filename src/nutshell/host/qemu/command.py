@@ -73,7 +73,8 @@ def build_command(record: Record, files: GuestFiles, launch: Launch) -> list[str
         "-object", "rng-random,id=rng0,filename=/dev/urandom",
         "-device", "virtio-rng-pci,id=rng,rng=rng0",
     ]  # fmt: skip
-    command += _firmware(guest.firmware, files) + _ports(record.ports) + _disks(record) + _nics(record, launch.tap_fds)
+    command += _firmware(guest.firmware, files) + _ports(record.ports) + _disks(record)
+    command += _nics(record, launch.tap_fds, launch.accelerator.vhost)
     if launch.incoming:
         command += ["-incoming", "defer"]
     return command
@@ -125,9 +126,10 @@ def _disks(record: Record) -> list[str]:
     return command
 
 
-def _nics(record: Record, tap_fds: Mapping[str, int]) -> list[str]:
+def _nics(record: Record, tap_fds: Mapping[str, int], vhost: bool) -> list[str]:
     command: list[str] = []
+    kernel = "on" if vhost else "off"
     for nic in record.guest.nics:
-        command += ["-netdev", f"tap,id={netdev_id(nic.port_id)},fd={tap_fds[nic.port_id]},vhost=off"]
+        command += ["-netdev", f"tap,id={netdev_id(nic.port_id)},fd={tap_fds[nic.port_id]},vhost={kernel}"]
         command += ["-device", json.dumps(describe_nic(nic, record.slots[nic_device_id(nic.port_id)]))]
     return command

@@ -30,6 +30,7 @@ class DiskStore:
         self._lock = threading.Lock()  # an image must not be pruned between its caching and its first overlay
         for directory in (self._disks, self._cache):
             directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(0o700)
             images.sweep(directory)
 
     def create_root(self, server_id: str, image: Path, image_format: str, size: int) -> Disk:

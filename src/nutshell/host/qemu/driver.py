@@ -38,8 +38,9 @@ class QemuHypervisor:
         self._state = state.absolute()
         self._guests = self._state / "guests"
         self._sockets = self._state / "s"
-        for directory in (self._guests, self._sockets):
-            directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+        for directory, mode in ((self._guests, 0o700), (self._sockets, 0o711)):
+            directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(mode)
         self._version = qemu_version()
         self._accelerator: Accelerator | None = None
         self._probing = threading.Lock()
@@ -52,7 +53,7 @@ class QemuHypervisor:
         self._around = Surroundings(
             cloud=cloud or hashlib.sha256(str(self._state).encode()).hexdigest()[:8],
             loop=self._loop,
-            boots=Boots(),
+            boots=Boots(lambda: not self._find_accelerator().kvm),
             workers=self._workers,
             changed=self._changes.mark,
             open_tap=open_tap,
@@ -110,7 +111,7 @@ class QemuHypervisor:
     def stop(self, server_id: str, timeout_s: float) -> None:
         machine = self._machines.get(server_id)
         if machine is not None:
-            with self._held(machine):
+            with self._held(machine, silent=True):
                 machine.stop(timeout_s)
 
     def reboot(self, server_id: str, hard: bool, timeout_s: float) -> None:
@@ -124,7 +125,8 @@ class QemuHypervisor:
             return
         machine.hurry.set()
         with machine.lock:
-            machine.save(left=Left.OFF) if machine.alive else None
+            if machine.alive:
+                machine.save(left=Left.OFF)
             machine.end()
             machine.gone = True
             machine.files.remove()
@@ -200,7 +202,7 @@ class QemuHypervisor:
                 record, port = with_slot(record, device_id)
                 tap = open_tap(nic.port_id)
                 try:
-                    plugging.plug_nic(machine.monitor, nic, port, tap)
+                    plugging.plug_nic(machine.monitor, nic, port, tap, self._find_accelerator().vhost)
                 finally:
                     os.close(tap)
             elif machine.alive:
@@ -313,10 +315,13 @@ class QemuHypervisor:
             raise DriverFault(f"there is no host {host}", final=True)
 
     @contextmanager
-    def _held(self, machine: Machine) -> Iterator[Machine]:
+    def _held(self, machine: Machine, silent: bool = False) -> Iterator[Machine]:
+        """The machine to itself. One that does not answer is a fault unless it may be `silent`."""
         with machine.lock:
             if machine.gone:
                 raise DriverFault(f"guest {machine.record.guest.server_id} was removed meanwhile", final=True)
+            if machine.power is Power.UNKNOWN and not silent:
+                machine.monitor.execute("query-status")
             yield machine
 
     @contextmanager
@@ -357,9 +362,9 @@ class QemuHypervisor:
             if record is None:  # it was being defined or removed
                 files.remove()
                 continue
-            machine = self._machines[home.name] = Machine(files, record, self._around)
-            if home.name in living:
-                machine.adopt(living[home.name])
+            self._machines[home.name] = Machine(files, record, self._around)
+        found = living.keys() & self._machines.keys()
+        list(self._workers.map(lambda server_id: self._machines[server_id].adopt(living[server_id]), found))
         for server_id in living.keys() - self._machines.keys():  # its removal was cut short
             _end_stray(living[server_id], f"{self._around.cloud}-{server_id}")
 

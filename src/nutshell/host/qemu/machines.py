@@ -30,6 +30,7 @@ from nutshell.host.qemu.records import GuestFiles, Left, Record, last_words, wit
 _SPARE_PORTS = 8
 _MOST_PORTS = 32
 _GREETING_S = 60.0  # for QEMU to set itself up on a busy host
+_GREETING_AGAIN_S = 3.0  # for one that has been running
 _PRESS_AGAIN_S = 5.0  # a guest in early boot does not hear its power button
 _LEFT_AS = {
     Left.OFF: Power.SHUTDOWN,
@@ -72,7 +73,9 @@ class Machine:
 
     @property
     def power(self) -> Power:
-        return self._power if self._process is not None else _LEFT_AS[self.record.left]
+        if self._process is None:
+            return _LEFT_AS[self.record.left]
+        return self._power if self._monitor is not None else Power.UNKNOWN
 
     @property
     def why(self) -> str:
@@ -82,8 +85,14 @@ class Machine:
 
     @property
     def monitor(self) -> Monitor:
-        if self._monitor is None:
+        """The living process's monitor, connected anew when the connection was lost."""
+        if self._process is None:
             raise DriverFault(f"guest {self.record.guest.server_id} does not run", final=True)
+        if self._monitor is None or self._monitor.lost:
+            self._monitor = self._greet(self._process, _GREETING_AGAIN_S)
+            self._learn_power()
+        if self._monitor is None:
+            raise DriverFault(f"guest {self.record.guest.server_id} has just ended")
         return self._monitor
 
     def save(self, **changes: Any) -> None:
@@ -98,17 +107,12 @@ class Machine:
         self.files.memory.unlink(missing_ok=True)
 
     def launch(self) -> None:
-        """Run the guest from power-on."""
+        """Run the guest from power-on. May wait for other guests to finish their early boot."""
         self._lay_out()
-        self._around.boots.begin()
-        try:
-            process = self._spawn(incoming=False)
+        with self._around.boots.turn(self.files.console, self._is_booting):
+            self._spawn(incoming=False)
             self.monitor.execute("cont")
-        except BaseException:
-            self._around.boots.ended()
-            raise
-        self._around.boots.watch(self.files.console, lambda: self._boots(process))
-        self._now(Power.RUNNING, left=Left.RUNNING)
+            self._now(Power.RUNNING, left=Left.RUNNING)
 
     def resume_from_disk(self) -> None:
         """Run the guest from its saved memory, which is deleted when it is loaded and before anything executes."""
@@ -135,8 +139,8 @@ class Machine:
         monitor.execute("cont")
         self._now(Power.RUNNING)
 
-    def _boots(self, process: processes.Process) -> bool:
-        return self._process is process and self._power is Power.RUNNING
+    def _is_booting(self) -> bool:
+        return self._process is not None and self._power is Power.RUNNING
 
     def _lay_out(self) -> None:
         wanted = needs_port(self.record.guest)
@@ -148,7 +152,7 @@ class Machine:
         self.record = record
         self.files.save(record)
 
-    def _spawn(self, *, incoming: bool) -> processes.Process:
+    def _spawn(self, *, incoming: bool) -> None:
         files, guest = self.files, self.record.guest
         for disk in guest.disks:
             if disk.path.startswith("/") and not Path(disk.path).exists():
@@ -175,19 +179,22 @@ class Machine:
             for file in fds:
                 os.close(file)
         try:
-            self._connect(process)
+            self._monitor = self._greet(process, _GREETING_S)
         except DriverFault as fault:
             process.signal(signal.SIGKILL)
             process.wait(10)
             process.close()
             raise DriverFault(f"QEMU did not start: {last_words(files.words) or fault.why}") from fault
-        return process
+        self._power = _LEFT_AS[self.record.left]  # until its processors run
+        self._take(process)
 
-    def _connect(self, process: processes.Process) -> None:
+    def _greet(self, process: processes.Process, timeout_s: float) -> Monitor:
         monitor = Monitor(self._around.loop, self.files.socket("qmp"), lambda *event: self._heard(process, *event))
-        monitor.open(_GREETING_S)
-        self._process, self._monitor = process, monitor
-        self._power = Power.PAUSED
+        monitor.open(timeout_s)
+        return monitor
+
+    def _take(self, process: processes.Process) -> None:
+        self._process = process
 
         def ended() -> None:
             self._around.workers.submit(self._process_ended, process)
@@ -199,15 +206,15 @@ class Machine:
         process = processes.adopt(pid, guest_name(self._around.cloud, self.record.guest.server_id))
         if process is None:
             return
-        try:
-            self._connect(process)
-            status = self.monitor.execute("query-status")["status"]
-        except DriverFault as fault:
-            process.signal(signal.SIGKILL)
-            process.wait(10)
-            self._forget_process()
-            self.save(left=Left.CRASHED, why=f"its monitor did not answer: {fault.why}")
-            return
+        self._take(process)
+        with suppress(DriverFault):  # it may answer later; till then nothing is known of it
+            self._monitor = self._greet(process, _GREETING_AGAIN_S)
+            self._learn_power()
+
+    def _learn_power(self) -> None:
+        """Bring the record in line with a process found alive, and tidy up what was interrupted."""
+        assert self._monitor is not None
+        status = self._monitor.execute("query-status")["status"]
         # suspended but alive: its memory is on disk, and it was not ended yet or was only loading
         half_saved = self.record.left is Left.SUSPENDED
         if half_saved or status in ("shutdown", "inmigrate"):
@@ -217,9 +224,9 @@ class Machine:
             return
         self.files.memory.unlink(missing_ok=True)
         self.files.memory_part.unlink(missing_ok=True)
-        for job in self.monitor.execute("query-jobs"):
+        for job in self._monitor.execute("query-jobs"):
             with suppress(DriverFault):
-                self.monitor.execute("job-cancel", {"id": job["id"]})
+                self._monitor.execute("job-cancel", {"id": job["id"]})
         self._now(Power.RUNNING if status == "running" else Power.PAUSED, left=Left.RUNNING)
 
     # ending
@@ -253,8 +260,9 @@ class Machine:
         process = self._process
         if process is None:
             return
-        with suppress(DriverFault):
-            self.monitor.execute("quit", timeout_s=5)
+        if self._monitor is not None:
+            with suppress(DriverFault):
+                self._monitor.execute("quit", timeout_s=2)
         if not process.wait(5):  # it waits for storage that does not answer
             process.signal(signal.SIGKILL)
         if not process.wait(10):

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError
+from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError, Runstate
 
 from nutshell.core.drivers import DriverFault
 
@@ -98,6 +98,10 @@ class Monitor:
             self._loop.run(self._open(), timeout_s)
         except (QMPError, OSError, EOFError) as error:
             raise DriverFault(f"QEMU's monitor does not answer: {error}") from error
+
+    @property
+    def lost(self) -> bool:
+        return self._client.runstate is not Runstate.RUNNING
 
     async def _open(self) -> None:
         listener = EventListener()

@@ -27,7 +27,7 @@ from nutshell.host.qemu.devices import (
 from nutshell.host.qemu.monitors import Monitor
 
 _PATIENCE_S = 60.0
-_ASK_AGAIN_S = 3.0
+_ASK_AGAIN_S = 1.0
 
 
 def devices(monitor: Monitor) -> set[str]:
@@ -73,7 +73,7 @@ def unplug_disk(monitor: Monitor, disk_id: str, hurry: threading.Event) -> None:
         monitor.execute("blockdev-del", {"node-name": node_name(disk_id)})
 
 
-def plug_nic(monitor: Monitor, nic: Nic, port: int, tap: int) -> None:
+def plug_nic(monitor: Monitor, nic: Nic, port: int, tap: int, vhost: bool) -> None:
     if nic_device_id(nic.port_id) in devices(monitor):
         return
     with suppress(DriverFault):  # left by an interrupted run
@@ -81,7 +81,7 @@ def plug_nic(monitor: Monitor, nic: Nic, port: int, tap: int) -> None:
     monitor.execute("getfd", {"fdname": netdev_id(nic.port_id)}, fd=tap)
     monitor.execute(
         "netdev_add",
-        {"type": "tap", "id": netdev_id(nic.port_id), "fd": netdev_id(nic.port_id), "vhost": False},
+        {"type": "tap", "id": netdev_id(nic.port_id), "fd": netdev_id(nic.port_id), "vhost": vhost},
     )
     try:
         monitor.execute("device_add", describe_nic(nic, port))

@@ -78,10 +78,13 @@ class GuestFiles:
         return path
 
     def save(self, record: Record) -> None:
-        self.home.mkdir(parents=True, exist_ok=True)
         fresh = self.home / "record.new"
-        fresh.write_bytes(msgspec.json.encode(record))
-        fresh.replace(self.record)
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            fresh.write_bytes(msgspec.json.encode(record))
+            fresh.replace(self.record)
+        except OSError as error:
+            raise DriverFault(f"cannot write {self.record}: {error.strerror}") from error
 
     def load(self) -> Record | None:
         try:

@@ -1,0 +1,94 @@
+"""EC2 credentials: a pair of access key and secret for Amazon's protocols, kept as a credential of type ec2.
+
+Source: Identity API v3 extensions, "OS-EC2".
+"""
+
+import secrets
+from typing import Any
+
+import msgspec
+
+from nutshell.core.resource import field
+from nutshell.core.schema import Body
+from nutshell.core.service import Ask
+from nutshell.identity.credentials import Credential, Vault, access_id
+from nutshell.identity.errors import ForbiddenAction, Missing
+from nutshell.identity.projects import Project
+from nutshell.identity.service import call, found
+from nutshell.identity.users import User, user_target
+
+ROOT = "/users/{id}/credentials/OS-EC2"
+
+
+class NewPair(Body, extras="ignore"):
+    tenant_id: str = field()
+
+
+def _new_target(ask: Ask[Any]) -> dict[str, Any]:
+    return {"target.credential.user_id": ask.params["id"]}
+
+
+def _target(ask: Ask[Any]) -> dict[str, Any]:
+    """The pair; 404 comes before policy here, as in Keystone."""
+    row = ask.tx.one(Credential, id=access_id(ask.params["access"]), user_id=ask.params["id"], type="ec2")
+    if row is None:
+        raise Missing(kind="credential", id=ask.params["access"])
+    ask.target = row
+    return {"target.credential.user_id": row.user_id}
+
+
+def _shown(ask: Ask[Any], row: Credential) -> dict[str, Any]:
+    blob = msgspec.json.decode(ask.cloud.port(Vault).open(row.sealed))
+    return {
+        "user_id": row.user_id,
+        "tenant_id": row.project_id,
+        "access": blob["access"],
+        "secret": blob["secret"],
+        "trust_id": blob.get("trust_id"),
+        "links": {"self": f"{ask.url}/users/{row.user_id}/credentials/OS-EC2/{blob['access']}"},
+    }
+
+
+@call("GET", ROOT, "ec2_list_credentials", target=user_target)
+def list_pairs(ask: Ask[Any]) -> Any:
+    user = found(ask, User)
+    rows = ask.tx.find(Credential, user_id=user.id, type="ec2", order="created_at, id")
+    return {
+        "credentials": [_shown(ask, r) for r in rows],
+        **ask.service.page_links(ask, "credentials", rows, False),
+    }
+
+
+@call("POST", ROOT, "ec2_create_credential", target=_new_target, body=NewPair, wrap="", http=201)
+def create_pair(ask: Ask[Any]) -> Any:
+    refuse_borrowed(ask, "ec2_create_credential")
+    user = found(ask, User, ask.params["id"])
+    project = found(ask, Project, ask.given["tenant_id"])
+    access, secret = secrets.token_hex(16), secrets.token_hex(16)
+    blob = msgspec.json.encode({"access": access, "secret": secret, "trust_id": None}).decode()
+    row = ask.tx.add(
+        Credential(
+            id=access_id(access),
+            user_id=user.id,
+            project_id=project.id,
+            type="ec2",
+            sealed=ask.cloud.port(Vault).seal(blob),
+        )
+    )
+    return {"credential": _shown(ask, row)}
+
+
+def refuse_borrowed(ask: Ask[Any], rule: str) -> None:
+    """A token that stands for a delegation may not make a lasting secret out of it."""
+    if ask.who.facts.get("trust_id") or "application_credential" in ask.who.facts.get("methods", ()):
+        raise ForbiddenAction(rule=f"identity:{rule}")
+
+
+@call("GET", ROOT + "/{access}", "ec2_get_credential", target=_target)
+def show_pair(ask: Ask[Any]) -> Any:
+    return {"credential": _shown(ask, found(ask, Credential))}
+
+
+@call("DELETE", ROOT + "/{access}", "ec2_delete_credential", target=_target, http=204)
+def delete_pair(ask: Ask[Any]) -> None:
+    ask.tx.drop(found(ask, Credential))
