@@ -1,6 +1,5 @@
 """A cloud of its own for a benchmark, and a keep-alive client for it."""
 
-import http.client
 import json
 import os
 import socket
@@ -12,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+
+from nutshell.testing.client import Client
 
 
 def free_port() -> int:
@@ -32,49 +32,6 @@ def nutshell(*arguments: str, **rest: Any) -> subprocess.CompletedProcess[str]:
     return done
 
 
-class Client:
-    """One connection, one token. `call` returns (status, headers, decoded body)."""
-
-    def __init__(self, base: str, user: str, password: str, project: str) -> None:
-        at = urlsplit(base)
-        self.connection = http.client.HTTPConnection(at.hostname or "", at.port or 80, timeout=120)
-        self.token, self.project_id = "", ""
-        self.login_body = {
-            "auth": {
-                "identity": {
-                    "methods": ["password"],
-                    "password": {"user": {"name": user, "password": password, "domain": {"id": "default"}}},
-                },
-                "scope": {"project": {"name": project, "domain": {"id": "default"}}},
-            }
-        }
-
-    def login(self) -> None:
-        status, headers, body = self.call("POST", "/identity/v3/auth/tokens", self.login_body)
-        assert status == 201, body
-        self.token = headers["x-subject-token"]
-        self.project_id = body["token"]["project"]["id"]
-
-    def call(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
-    ) -> tuple[int, dict[str, str], Any]:
-        send = {"Content-Type": "application/json", **(headers or {})}
-        if self.token:
-            send["X-Auth-Token"] = self.token
-        data = json.dumps(body).encode() if body is not None else None
-        self.connection.request(method, path, data, send)
-        answer = self.connection.getresponse()
-        raw = answer.read()
-        kept = {k.lower(): v for k, v in answer.getheaders()}
-        decoded = json.loads(raw) if raw and "json" in kept.get("content-type", "") else raw
-        return answer.status, kept, decoded
-
-    def get(self, path: str, **rest: Any) -> Any:
-        status, _, body = self.call("GET", path, **rest)
-        assert status == 200, (path, status, body)
-        return body
-
-
 @contextmanager
 def cloud(*, simulate: bool = True) -> Iterator[tuple[str, Path]]:
     """A running cloud in a temporary state directory: (base URL, state)."""
@@ -89,11 +46,9 @@ def cloud(*, simulate: bool = True) -> Iterator[tuple[str, Path]]:
 
 
 def admin(base: str, state: Path, name: str = "admin") -> Client:
-    """Logged in with the generated password; credentials.json is {"admin": {...}, "demo": {...}} or flat."""
-    found = json.loads((state / "credentials.json").read_text())
-    mine = found.get(name, found)
-    password = mine["password"] if isinstance(mine, dict) else mine
-    client = Client(base, name, password, name)
+    """Logged in as "admin" or "demo" with the generated password."""
+    found = json.loads((state / "credentials.json").read_text())[name]
+    client = Client(base, name, found["password"], found["project"])
     client.login()
     return client
 

@@ -1,0 +1,1 @@
+"""For those who test against a cloud: a client with no dependency."""
