@@ -7,6 +7,7 @@ from typing import ClassVar
 from nutshell.core.cloud import Cloud
 from nutshell.core.reconcile import Loop
 from nutshell.core.store import Tx
+from nutshell.placement import allocations, candidates, inventories, names, providers
 from nutshell.placement.port import Placement
 from nutshell.placement.scheduling import Scheduling
 from nutshell.placement.service import placement as service
@@ -22,6 +23,7 @@ class PlacementConfig:
 
 
 config = PlacementConfig
+ROUTES = (providers, inventories, names, allocations, candidates)  # importing them registers their routes
 quotas: Mapping[str, int] = {}
 
 
