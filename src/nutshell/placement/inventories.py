@@ -109,7 +109,7 @@ def create(ask: Ask[Any]) -> Answer:
     whole = _checked(ask, row, name, ask.given)
     row = changed(ask, row, ask.given.get("generation"))
     _write(ask.tx, row.id, name, whole)
-    where = {"Location": f"/placement/resource_providers/{row.id}/inventories/{name}"}
+    where = {"Location": f"{ask.base}/placement/resource_providers/{row.id}/inventories/{name}"}
     return Answer(201, {**whole, "resource_provider_generation": generation(row)}, where)
 
 

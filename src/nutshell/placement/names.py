@@ -71,7 +71,7 @@ def create_class(ask: Ask[Any]) -> Answer:
     if is_class(ask.tx, name):
         raise Conflict(f"Conflicting resource class already exists: {name}")
     ask.tx.sql("INSERT INTO placement_resource_class (name) VALUES (?)", name)
-    return Answer(201, None, {"Location": f"/placement/resource_classes/{name}"})
+    return Answer(201, None, {"Location": f"{ask.base}/placement/resource_classes/{name}"})
 
 
 @placement.route("GET", "/resource_classes/{name}", rule=CLASSES + "show", since="1.2")
@@ -106,7 +106,7 @@ def ensure_class(ask: Ask[Any]) -> Answer:
     name = ask.params["name"]
     if not CUSTOM.match(name) or len(name) > 255:
         raise BadRequest(f"JSON does not validate: '{name}' does not match '{CUSTOM.pattern}'")
-    where = {"Location": f"/placement/resource_classes/{name}"}
+    where = {"Location": f"{ask.base}/placement/resource_classes/{name}"}
     if is_class(ask.tx, name):
         return Answer(204, None, where)
     ask.tx.sql("INSERT INTO placement_resource_class (name) VALUES (?)", name)
@@ -152,10 +152,12 @@ def show_trait(ask: Ask[Any]) -> None:
 @placement.route("PUT", "/traits/{name}", rule=TRAITS + "update", since="1.6")
 def ensure_trait(ask: Ask[Any]) -> Answer:
     name = ask.params["name"]
-    where = {"Location": f"/placement/traits/{name}"}
+    where = {"Location": f"{ask.base}/placement/traits/{name}"}
     if not CUSTOM.match(name) or len(name) > 255:
-        raise BadRequest(f"The trait is invalid. A valid trait must be no longer than 255 characters, start with the"
-                         f" prefix 'CUSTOM_' and use following characters: 'A'-'Z', '0'-'9' and '_'. Got: {name}")  # fmt: skip
+        raise BadRequest(
+            "The trait is invalid. A valid trait must be no longer than 255 characters, start with the prefix"
+            f" 'CUSTOM_' and use following characters: 'A'-'Z', '0'-'9' and '_'. Got: {name}"
+        )
     if is_trait(ask.tx, name):
         return Answer(204, None, where)
     ask.tx.sql("INSERT INTO placement_trait (name) VALUES (?)", name)

@@ -118,13 +118,15 @@ def _root_of(tx: Tx, parent_id: str | None, provider_id: str) -> str:
 @placement.route("POST", "/resource_providers", rule=RULE + "create", body=NewProvider, until="1.19", wrap="")
 def create_without_body(ask: Ask[Any]) -> Answer:
     row = _create(ask)
-    return Answer(201, None, {"Location": f"/placement/resource_providers/{row.id}"})
+    return Answer(201, None, {"Location": f"{ask.base}/placement/resource_providers/{row.id}"})
 
 
 @placement.route("POST", "/resource_providers", rule=RULE + "create", body=NewProvider, since="1.20", wrap="")
 def create(ask: Ask[Any]) -> Answer:
     row = _create(ask)
-    return Answer(200, as_json(ask, row, LINKS, True), {"Location": f"/placement/resource_providers/{row.id}"})
+    return Answer(
+        200, as_json(ask, row, LINKS, True), {"Location": f"{ask.base}/placement/resource_providers/{row.id}"}
+    )
 
 
 def _shapes(links: int, nested: bool, since: str, until: str) -> None:
