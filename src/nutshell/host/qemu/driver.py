@@ -125,6 +125,8 @@ class QemuHypervisor:
             return
         machine.hurry.set()
         with machine.lock:
+            if machine.gone:
+                return  # the directory may be a new guest's already
             if machine.alive:
                 machine.save(left=Left.OFF)
             machine.end()
@@ -319,7 +321,7 @@ class QemuHypervisor:
         """The machine to itself. One that does not answer is a fault unless it may be `silent`."""
         with machine.lock:
             if machine.gone:
-                raise DriverFault(f"guest {machine.record.guest.server_id} was removed meanwhile", final=True)
+                raise DriverFault(f"guest {machine.record.guest.server_id} was removed meanwhile")
             if machine.power is Power.UNKNOWN and not silent:
                 machine.monitor.execute("query-status")
             yield machine
