@@ -61,7 +61,7 @@ def test_the_accelerator_chooses_the_processor(accelerator: Accelerator, cpu: st
 
 def test_translated_code_has_a_cap() -> None:
     sizes = [int(TCG.option(ram).rpartition("=")[2]) for ram in (64, 128, 400, 65_536)]
-    assert sizes == [64, 64, 100, 128]
+    assert sizes == [32, 32, 50, 128]
 
 
 def test_only_a_resumed_guest_waits_for_memory() -> None:
