@@ -323,3 +323,58 @@ def test_what_fails_is_tried_again_and_holds_nobody_up(c: Caller) -> None:
     c.cloud.clock.step(60)
     settle(c)
     assert {one["id"], two["id"]} <= set(driver.existing().networks)
+
+
+def test_tags_are_put_read_and_filtered_by(c: Caller) -> None:
+    network, _ = c.net()
+    at = f"/networks/{network['id']}/tags"
+    assert c.x(f"PUT {at}", {"tags": ["red", "blue"]})["tags"] == ["red", "blue"]
+    c.x(f"PUT {at}/green", http=201)
+    c.x(f"GET {at}/green", http=204)
+    assert c.refused(f"GET {at}/gre") == (404, "TagNotFound")
+    assert len(c.x("GET /networks?tags=red,green")["networks"]) == 1
+    assert len(c.x("GET /networks?tags=red,gre")["networks"]) == 0
+    assert network["id"] not in {n["id"] for n in c.x("GET /networks?not-tags-any=red")["networks"]}
+    c.x(f"DELETE {at}/green")
+    assert c.x(f"GET {at}")["tags"] == ["red", "blue"]
+    c.x(f"DELETE {at}")
+    assert c.refused(f"PUT {at}/x", token=OTHER) == (404, "NetworkNotFound")
+
+
+def test_quotas_are_shown_set_and_reset(c: Caller) -> None:
+    assert c.x("GET /quotas/p", token=ADMIN)["quota"]["port"] == 500
+    assert c.refused("GET /quotas/q", token="m:p:manager,member,reader")[0] == 403
+    assert c.x("PUT /quotas/p", {"quota": {"port": 3}}, ADMIN)["quota"]["port"] == 3
+    assert c.x("GET /quotas/p/details", token=ADMIN)["quota"]["network"] == {"limit": 100, "used": 1, "reserved": 0}
+    assert c.refused("PUT /quotas/p", {"quota": {"port": -2}}, ADMIN)[0] == 400
+    assert [q["project_id"] for q in c.x("GET /quotas", token=ADMIN)["quotas"]] == ["p"]
+    c.x("DELETE /quotas/p", token=ADMIN)
+    assert c.refused("DELETE /quotas/p", token=ADMIN) == (404, "ProjectQuotaNotFound")
+
+
+def test_agents_are_alive_while_the_host_answers(c: Caller) -> None:
+    assert c.x("GET /agents", token=ADMIN)["agents"] == []
+    c.running.runner.run_once("network-sweep")
+    agents = c.x("GET /agents", token=ADMIN)["agents"]
+    assert len(agents) == 4
+    assert all(a["alive"] for a in agents)
+    c.cloud.clock.step(100)
+    assert not any(a["alive"] for a in c.x("GET /agents", token=ADMIN)["agents"])
+    assert c.refused("GET /agents") == (403, "PolicyNotAuthorized")
+
+
+def test_addresses_left_are_counted(c: Caller) -> None:
+    network, _ = c.net(cidr="10.9.0.0/29")
+    c.port(network["id"])
+    found = c.x(f"GET /network-ip-availabilities/{network['id']}", token=ADMIN)["network_ip_availability"]
+    assert (found["used_ips"], found["total_ips"]) == (2, 5)
+
+
+def test_a_change_can_name_the_revision_it_means(c: Caller) -> None:
+    network, _ = c.net()
+    headers = {"If-Match": "revision_number=999"}
+    answer = c.ask("PUT", f"/v2.0/networks/{network['id']}", {"network": {"name": "x"}}, headers=headers)
+    assert answer.status_code == 412
+    headers = {"If-Match": f"revision_number={network['revision_number']}"}
+    answer = c.ask("PUT", f"/v2.0/networks/{network['id']}", {"network": {"name": "x"}}, headers=headers)
+    assert answer.status_code == 200

@@ -289,6 +289,10 @@ class QuotaResourceUnknown(errors.NotFound):
     """Unknown quota resources ['{name}']."""
 
 
+class InvalidQuotaValue(errors.Conflict):
+    """Change would make usage less than 0 for the following resources: {unders}."""
+
+
 class ProjectQuotaNotFound(errors.NotFound):
     """Quota for project {id} could not be found."""
 

@@ -14,6 +14,7 @@ from nutshell.core.drivers import DriverFault
 from nutshell.core.reconcile import Loop
 from nutshell.core.resource import Resource
 from nutshell.core.store import Tx
+from nutshell.network.agents import heartbeat
 from nutshell.network.capability import NetworkDriver
 from nutshell.network.config import NetworkConfig
 from nutshell.network.floatingips import FloatingIp
@@ -27,11 +28,11 @@ log = logging.getLogger("nutshell.network")
 KINDS = ("network", "subnet", "port", "router", "security_group", "security_group_rule", "floatingip")
 BATCH = 500
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
-SWEEP_S = 60.0
+SWEEP_S = 30.0
 
 
 def loops(cloud: Cloud) -> list[Loop]:
-    pauses = Pauses()
+    pauses, alive = Pauses(), set[str]()
     return [
         Loop(
             "network",
@@ -39,7 +40,7 @@ def loops(cloud: Cloud) -> list[Loop]:
             frozenset(f"network.{kind}" for kind in KINDS),
             every_s=15.0,
         ),
-        Loop("network-sweep", sweep, frozenset(), every_s=SWEEP_S),
+        Loop("network-sweep", lambda c: sweep(c, alive), frozenset(), every_s=SWEEP_S),
     ]
 
 
@@ -206,12 +207,19 @@ def _remove(cloud: Cloud, pauses: Pauses, kind: str, ids: list[str], call: Calla
     cloud.write(lambda tx: tx.sql(text, kind, *ids).rowcount)
 
 
-def sweep(cloud: Cloud) -> float | None:
-    """Compare what the driver finds with the rows: what is missing is due again, what is unknown is removed."""
+def sweep(cloud: Cloud, alive: set[str]) -> float | None:
+    """Compare what the driver finds with the rows: what is missing is due again, what is unknown is removed.
+
+    The host answered, so its agents are alive; `alive` remembers whether it answered the last time.
+    """
     started = time.monotonic()
     try:
         found = cloud.driver(NetworkDriver).existing()
+        first = not alive
+        alive.add("host")
+        cloud.write(lambda tx: heartbeat(cloud, tx, first))
     except DriverFault as why:
+        alive.clear()
         log.warning("sweep: %s", why.why)
         return 5.0
     changed = cloud.write(lambda tx: compare(tx, found))

@@ -1,10 +1,12 @@
 """What network gives to the cloud: its routes, settings, quotas, port, driver, loops and first networks."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from nutshell.core.config import CloudConfig
 from nutshell.network import (  # noqa: F401 - importing them declares their routes
+    agents,
+    availability,
+    extensions,
     floatingips,
     networks,
     ports,
@@ -14,11 +16,13 @@ from nutshell.network import (  # noqa: F401 - importing them declares their rou
     security_group_rules,
     security_groups,
     subnets,
+    tags,
 )
 from nutshell.network.capability import NetworkDriver
 from nutshell.network.config import NetworkConfig
 from nutshell.network.networking import Networks
 from nutshell.network.port import Networking
+from nutshell.network.quotas import DEFAULTS
 from nutshell.network.seed import seed
 from nutshell.network.service import network as service
 from nutshell.network.settle import loops
@@ -27,16 +31,7 @@ if TYPE_CHECKING:
     from nutshell.core.cloud import Cloud
 
 config = NetworkConfig
-quotas: Mapping[str, int] = {
-    "network": 100,
-    "subnet": 100,
-    "port": 500,
-    "router": 10,
-    "floatingip": 50,
-    "security_group": 10,
-    "security_group_rule": 100,
-    "rbac_policy": 10,
-}
+quotas = DEFAULTS
 
 
 def wire(cloud: "Cloud") -> None:

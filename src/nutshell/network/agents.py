@@ -1,0 +1,161 @@
+"""Agents: what runs on the cloud's hosts for network, alive while the host answers (Networking API v2.0, "Agents").
+
+This cloud has one host process that does the work of four agents; its rows are there for clients that look for them.
+"""
+
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+from nutshell.core.cloud import Cloud
+from nutshell.core.render import Context
+from nutshell.core.resource import Resource, field
+from nutshell.core.service import Ask
+from nutshell.core.store import Tx
+from nutshell.network.bodies import read
+from nutshell.network.networks import ZONE, Network
+from nutshell.network.routers import Router
+from nutshell.network.service import ADMIN, network
+
+DOWN_AFTER_S = 75.0
+KINDS = {
+    "DHCP agent": ("neutron-dhcp-agent", "dhcp_agent"),
+    "L3 agent": ("neutron-l3-agent", "l3_agent"),
+    "Metadata agent": ("neutron-metadata-agent", "N/A"),
+    "Linux bridge agent": ("neutron-linuxbridge-agent", "N/A"),
+}
+
+
+class Agent(Resource, service="network", one="agent", many="agents", visible="get_agent"):
+    agent_type: str = field(default="")
+    binary: str = field(default="")
+    topic: str = field(default="")
+    host: str = field(default="")
+    admin_state_up: bool = field(default=True, write="update")
+    description: str | None = field(default=None, write="update")
+    started_at: float = field(default=0.0, hidden=True)
+    heard_at: float = field(default=0.0, hidden=True)
+
+
+network.policy(
+    {
+        "get_agent": ADMIN,
+        "update_agent": ADMIN,
+        "delete_agent": ADMIN,
+        "get_dhcp-networks": ADMIN,
+        "get_dhcp-agents": ADMIN,
+        "get_l3-routers": ADMIN,
+        "get_l3-agents": ADMIN,
+    }
+)
+network.reads(Agent, list_rule="get_agent", show_rule="get_agent")
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+@Agent.shows("alive")
+def alive(row: Agent, ctx: Context) -> bool:
+    return ctx.ask.now - row.heard_at < DOWN_AFTER_S
+
+
+@Agent.shows("availability_zone")
+def availability_zone(row: Agent, ctx: Context) -> str | None:
+    return ZONE if row.topic != "N/A" else None
+
+
+@Agent.shows("created_at")
+def created_at(row: Agent, ctx: Context) -> str:
+    return _time(row.created_at)
+
+
+@Agent.shows("started_at")
+def started_at(row: Agent, ctx: Context) -> str:
+    return _time(row.started_at)
+
+
+@Agent.shows("heartbeat_timestamp")
+def heartbeat_timestamp(row: Agent, ctx: Context) -> str:
+    return _time(row.heard_at)
+
+
+@Agent.shows("configurations")
+def configurations(row: Agent, ctx: Context) -> dict[str, Any]:
+    return {"driver": "nutshell"}
+
+
+@Agent.shows("resources_synced")
+def resources_synced(row: Agent, ctx: Context) -> None:
+    return None
+
+
+@Agent.filters_by("alive")
+def by_alive(ask: Ask[Any], values: list[str]) -> Any:
+    limit = ask.now - DOWN_AFTER_S
+    heard = Agent.c("heard_at")
+    return heard > limit if values[-1].lower() in ("true", "1") else heard <= limit
+
+
+def heartbeat(cloud: Cloud, tx: Tx, started: bool = False) -> None:
+    """The host answered just now."""
+    host = os.uname().nodename
+    have = {a.agent_type: a for a in tx.find(Agent, host=host)}
+    for kind, (binary, topic) in KINDS.items():
+        row = have.get(kind)
+        if row is None:
+            facts = {"agent_type": kind, "binary": binary, "topic": topic, "host": host}
+            tx.add(Agent(id=cloud.clock.new_id(), started_at=tx.now, heard_at=tx.now, **facts), quiet=True)  # type: ignore[arg-type]
+        else:
+            changes = {"heard_at": tx.now, **({"started_at": tx.now} if started else {})}
+            tx.put(row, quiet=True, touch=False, facts=None, **changes)  # type: ignore[arg-type]
+
+
+@network.verb(Agent, "update", rule="update_agent", body=None)
+def update(ask: Ask[Agent]) -> Agent:
+    return ask.tx.put(ask.target, **read(ask, Agent, (ask.body or {}).get("agent"), "update"))
+
+
+@network.verb(Agent, "delete", rule="delete_agent")
+def delete(ask: Ask[Agent]) -> None:
+    ask.tx.drop(ask.target)
+
+
+def _of_kind(ask: Ask[Any], kind: str) -> list[Agent]:
+    return ask.tx.find(Agent, agent_type=kind)
+
+
+@network.verb(Agent, "dhcp_networks", rule="get_dhcp-networks", method="GET", path="/{id}/dhcp-networks")
+def dhcp_networks(ask: Ask[Agent]) -> dict[str, Any]:
+    """Networks whose DHCP the agent serves: all that have a DHCP port."""
+    from nutshell.core.render import render_rows
+    from nutshell.network.ports import Port
+
+    if ask.target.agent_type != "DHCP agent":
+        return {"networks": []}
+    ids = sorted({p.network_id for p in ask.tx.find(Port, device_owner="network:dhcp")})
+    return {"networks": render_rows(ask, Network, ask.tx.find(Network, id=ids, order="id"), "detail")}
+
+
+@network.verb(Network, "dhcp_agents", rule="get_dhcp-agents", method="GET", path="/{id}/dhcp-agents")
+def dhcp_agents(ask: Ask[Network]) -> dict[str, Any]:
+    from nutshell.core.render import render_rows
+    from nutshell.network.ports import Port
+
+    served = ask.tx.count(Port, network_id=ask.target.id, device_owner="network:dhcp")
+    return {"agents": render_rows(ask, Agent, _of_kind(ask, "DHCP agent") if served else [], "detail")}
+
+
+@network.verb(Agent, "l3_routers", rule="get_l3-routers", method="GET", path="/{id}/l3-routers")
+def l3_routers(ask: Ask[Agent]) -> dict[str, Any]:
+    from nutshell.core.render import render_rows
+
+    rows = ask.tx.find(Router, order="id") if ask.target.agent_type == "L3 agent" else []
+    return {"routers": render_rows(ask, Router, rows, "detail")}
+
+
+@network.verb(Router, "l3_agents", rule="get_l3-agents", method="GET", path="/{id}/l3-agents")
+def l3_agents(ask: Ask[Router]) -> dict[str, Any]:
+    from nutshell.core.render import render_rows
+
+    return {"agents": render_rows(ask, Agent, _of_kind(ask, "L3 agent"), "detail")}
