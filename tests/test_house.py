@@ -22,7 +22,7 @@ WAIVER = re.compile(r"^\s*# house: (?P<rule>[a-z-]+) waived (?P<day>\d{4}-\d\d-\
 GROUND = {"core", "testing"}  # no services: everybody may import them
 WIRING = {"app", "cli", "host", "dashboard", "testing"}  # may know services by name
 LIBRARIES = {"nutshell.image.formats"}  # pure functions without a service's state
-BORDER = "nutshell.host.rpc"  # where a service's wiring finds the drivers of the privileged process
+BORDER = ("nutshell.host.rpc", "nutshell.host.remote")  # where a service's wiring finds the drivers of the privileged process
 HEAVY = ("qemu", "pyroute2", "psycopg", "alembic", "pycdlib", "yaml", "rich", "pytest")
 
 
