@@ -40,6 +40,7 @@ def log_to_stderr(level: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
+    os.umask(0o077)
     gc.disable()  # what is loaded stays; looking through it again and again takes a tenth of the time
     from granian.server import embed  # noqa: F401 - loaded before the settings are heard, as the rest
 

@@ -34,15 +34,14 @@ def free_lock(places: Places) -> None:
     Ends one that was started by an `up` that was killed before it could note whom it started.
     """
     path = places.run / "api.lock"
-    lock = take_lock(path)
-    if lock is None:
+    deadline = time.monotonic() + 15
+    while (lock := take_lock(path)) is None:
+        if time.monotonic() > deadline:
+            raise Refusal(f"another process holds {path}; see nutshell status{state_option(places)}")
         for pid in processes.find_holders(path):
             start = processes.start_time(pid)
             if start is not None:
                 processes.end(processes.Record(pid, start, {}))
-        lock = take_lock(path)
-    if lock is None:
-        raise Refusal(f"another process holds {path}; see nutshell status{state_option(places)}")
     os.close(lock)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nutshell.cli.places import Places, read_json, write_private
 from nutshell.cli.says import Refusal, state_option
+from nutshell.core.config import FILE_NAME
 
 
 def prepare(places: Places, simulate: bool, user: tuple[int, int] | None) -> str:
@@ -37,6 +38,8 @@ def prepare(places: Places, simulate: bool, user: tuple[int, int] | None) -> str
     if not simulate and not places.metadata_secret.exists():
         write_private(places.metadata_secret, secrets.token_hex(32))
         os.chown(places.metadata_secret, uid, gid)
+    for half in _halves(places):
+        half.unlink(missing_ok=True)
     now = {"id": identity, "simulate": simulate, "uid": uid}
     if said != now:
         write_private(places.mark, json.dumps(now))
@@ -47,9 +50,8 @@ def check(places: Places, simulate: bool) -> None:
     """Raises Refusal when the directory is of the other kind, or no cloud's."""
     said = read_json(places.mark)
     if said is None:
-        strange = [
-            one.name for one in _entries(places.state) if one.name not in ("nutshell.toml", "run", "log", "host")
-        ]
+        ours = {FILE_NAME, "run", "log", "host"}
+        strange = [one.name for one in _entries(places.state) if one.name not in ours and one not in _halves(places)]
         if strange:
             raise Refusal(
                 f"{places.state} is no cloud's state directory: it holds {strange[0]!r}. "
@@ -68,7 +70,7 @@ def check(places: Places, simulate: bool) -> None:
 
 def erase(places: Places) -> None:
     """Remove the directory of a cloud; a configuration file in it is kept."""
-    keep = places.state / "nutshell.toml"
+    keep = places.state / FILE_NAME
     for one in _entries(places.state):
         if one == keep:
             continue
@@ -108,6 +110,11 @@ def take_lock(path: Path) -> int | None:
         os.close(lock)
         return None
     return lock
+
+
+def _halves(places: Places) -> list[Path]:
+    """What a killed `up` left of the mark it was about to write."""
+    return list(places.state.glob(f".{places.mark.name}.*"))
 
 
 def _entries(directory: Path) -> list[Path]:

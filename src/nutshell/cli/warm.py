@@ -32,7 +32,7 @@ def warm_up(command: list[str]) -> Waiting:
 def tell(fd: int, settings: str, log: str = "", lock: str = "") -> None:
     """Give the waiting process its settings, and where it has no log and lock yet, which to open."""
     with os.fdopen(fd, "w") as told:
-        told.write("\0".join((settings, log, lock, "whole")))
+        told.write("\0".join((settings, log, lock, str(os.getpid()))))
 
 
 def hear(fd: int) -> str:
@@ -41,8 +41,8 @@ def hear(fd: int) -> str:
     Ends the process when nobody tells, or when somebody else holds the lock.
     """
     with os.fdopen(fd) as told:
-        settings, log, lock, whole = [*told.read().split("\0"), "", "", ""][:4]
-    if whole != "whole":
+        settings, log, lock, teller = [*told.read().split("\0"), "", "", ""][:4]
+    if not teller:
         raise SystemExit(0)
     if log:
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
@@ -53,5 +53,7 @@ def hear(fd: int) -> str:
         import fcntl
 
         fcntl.flock(os.open(lock, os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)  # held until the process ends
+        if os.getppid() != int(teller):  # killed meanwhile; another `up` may be at work by now
+            raise SystemExit(0)
     os.chdir("/")
     return settings
