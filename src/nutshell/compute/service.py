@@ -9,7 +9,7 @@ from typing import Any
 
 from nutshell.compute.errors import FlavorNotFound, InstanceNotFound
 from nutshell.compute.policy import RULES
-from nutshell.core.errors import Fault, NotFound, QuotaExceeded
+from nutshell.core.errors import BadRequest, Fault, NotFound, QuotaExceeded
 from nutshell.core.resource import Resource
 from nutshell.core.service import Answer, Ask, Service
 from nutshell.core.versions import Versions
@@ -82,6 +82,16 @@ compute = Service(
     default_sort="created_at desc, id desc",
 )
 compute.policy(RULES)
+
+
+def _admit(ask: Ask[Any]) -> None:
+    """A project in the address must be the caller's."""
+    named = ask.params.get("project_id") if "{project_id}" in ask.route.prefix else None
+    if named is not None and named != ask.who.project_id:
+        raise BadRequest("Malformed request url")
+
+
+compute.admits = _admit
 
 
 def links(ask: Ask[Any], many: str, key: str) -> list[dict[str, str]]:

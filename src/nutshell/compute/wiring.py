@@ -15,6 +15,7 @@ from nutshell.compute import (  # noqa: F401 - they declare their routes
 from nutshell.compute.capability import Consoles, Disks, HotPluggable, Hypervisor, Pausable, Watchable
 from nutshell.compute.config import ComputeConfig
 from nutshell.compute.devices import Device
+from nutshell.compute.metadata import MetadataSecret, metadata
 from nutshell.compute.nodes import keep_nodes
 from nutshell.compute.servers import (  # noqa: F401 - likewise
     change,
@@ -30,6 +31,7 @@ from nutshell.compute.servers.noun import Server
 from nutshell.compute.servers.settle import settle
 from nutshell.compute.service import compute
 from nutshell.compute.settle_devices import settle_device
+from nutshell.compute.watch import watching
 from nutshell.core.config import CloudConfig
 from nutshell.core.reconcile import Loop, settling
 from nutshell.core.store import Tx
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 CAPABILITIES = (Hypervisor, Watchable, Pausable, HotPluggable, Consoles, Disks)
 service = compute
+more_services = (metadata,)
 config = ComputeConfig
 quotas: Mapping[str, int] = {
     "instances": 10,
@@ -56,6 +59,7 @@ quotas: Mapping[str, int] = {
 
 def wire(cloud: "Cloud") -> None:
     """Register the hypervisor: simulated in this process, or the host process's over its socket."""
+    cloud.ports[MetadataSecret] = MetadataSecret(cloud.settings[CloudConfig].state)
     if any(kind in cloud.drivers for kind in CAPABILITIES):
         return  # a test brought its own
     found = _simulated(cloud) if cloud.settings[CloudConfig].simulate else _remote(cloud)
@@ -87,6 +91,7 @@ def loops(cloud: "Cloud") -> list[Loop]:
         settling("servers", Server, settle, workers=workers),
         settling("devices", Device, settle_device, workers=4),
         Loop("nodes", keep_nodes, every_s=10.0),
+        watching(),
     ]
 
 

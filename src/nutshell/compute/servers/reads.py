@@ -87,8 +87,9 @@ IGNORED_SORTS = frozenset(
 def _list(ask: Ask[Any]) -> Answer:
     every = _all_tenants(ask)
     wheres, dead = _conditions(ask, every)
-    ask.query = _paging(ask)
+    asked, ask.query = ask.query, _paging(ask)
     page = select_page(ask, Server, *wheres, deleted=dead)
+    ask.query = asked  # the next page's link says what this request said
     return page_answer(ask, Server, page)
 
 
