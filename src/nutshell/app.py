@@ -49,13 +49,15 @@ class Part:
     wire: Callable[[Cloud], None]
     loops: Callable[[Cloud], Sequence[Loop]]
     seed: Callable[[Cloud, Tx], None]
+    more: Sequence[Service] = ()  # further mounts of the same room
 
 
 def parts() -> list[Part]:
     found = []
     for name in SERVICES:
         module = import_module(f"nutshell.{name}.wiring")
-        found.append(Part(module.service, module.config, module.quotas, module.wire, module.loops, module.seed))
+        more = getattr(module, "more_services", ())
+        found.append(Part(module.service, module.config, module.quotas, module.wire, module.loops, module.seed, more))
     return found
 
 
@@ -90,7 +92,7 @@ def build(settings: Settings, clock: Clock | None = None, of: Sequence[Part] | N
         state.mkdir(parents=True, exist_ok=True)
     store = open_store(config, clock)
     traces = Traces()
-    services = [*(p.service for p in of), system_service(traces)]
+    services = [*(s for p in of for s in (p.service, *p.more)), system_service(traces)]
     rules: dict[str, str] = dict(COMMON)
     for s in services:
         rules.update(s.rules)

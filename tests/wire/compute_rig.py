@@ -261,10 +261,8 @@ class Rig:
         p, c = placement_wiring, compute_wiring
         parts = [
             app.Part(p.service, p.config, p.quotas, p.wire, p.loops, p.seed),
-            app.Part(c.service, c.config, c.quotas, wire, c.loops, c.seed),
-            *(app.Part(s, c.config, {}, lambda cloud: None, lambda cloud: (), lambda cloud, tx: None)
-              for s in getattr(c, "more_services", ())),
-        ]  # fmt: skip
+            app.Part(c.service, c.config, c.quotas, wire, c.loops, c.seed, c.more_services),
+        ]
         given: dict[type, Mapping[str, object]] = {CloudConfig: {"state": state, "simulate": True}}
         given[c.config] = dict(settings or {})
         self.running = app.build(load_settings([CloudConfig, p.config, c.config], None, {}, given), of=parts)

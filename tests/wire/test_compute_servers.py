@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.wire.compute_rig import ADMIN, IMAGE, NET, OTHER, READER, VOLUME, Rig, until
 
@@ -294,3 +295,58 @@ def test_deleting_while_it_is_being_built(rig: Rig) -> None:
     rig.gone(made)
     assert rig.world.observe(None) == []
 
+
+
+def test_a_guest_that_powers_itself_off_is_a_stopped_server(rig: Rig) -> None:
+    made = rig.boot()
+    rig.world.power_off_from_inside(made)
+    rig.until(made, "SHUTOFF")
+    first = rig.call("GET", f"/servers/{made}/os-instance-actions").json()["instanceActions"][0]
+    assert first["action"] == "stop"
+    rig.act(made, "os-start")
+    rig.until(made, "ACTIVE")
+    rig.world.crash(made)
+    rig.until(made, "SHUTOFF")
+    first = rig.call("GET", f"/servers/{made}/os-instance-actions").json()["instanceActions"][0]
+    assert first["message"] == "Error"
+
+
+def test_a_guest_that_vanished_is_started_again(rig: Rig) -> None:
+    made = rig.boot()
+    rig.world.destroy(made)
+    until(lambda: rig.world.observe([made]) != [])
+    rig.until(made, "ACTIVE")
+
+
+def test_the_metadata_service_answers_the_proxy_only(rig: Rig) -> None:
+    rig.call("POST", "/os-keypairs", json={"keypair": {"name": "k"}})
+    made = rig.boot(key_name="k", metadata={"role": "web"}, user_data="IyEvYmluL3NoCg==")
+    ip = rig.show(made)["addresses"]["private"][0]["addr"]
+    from nutshell.compute.metadata import MetadataSecret
+
+    secret = rig.cloud.port(MetadataSecret).value
+    headers = {"X-Forwarded-For": ip, "X-Neutron-Network-ID": NET, "X-Nutshell-Metadata-Secret": secret}
+
+    def ask(path: str, **change: str) -> httpx.Response:
+        return rig.call("GET", "/../../metadata" + path, "", headers=headers | change)
+
+    found = ask("/openstack/latest/meta_data.json").json()
+    assert (found["uuid"], found["meta"], list(found["public_keys"])) == (made, {"role": "web"}, ["k"])
+    assert ask("/openstack/latest/user_data").content == b"#!/bin/sh\n"
+    assert ask("/latest/user-data").content == b"#!/bin/sh\n"
+    assert ask("/openstack/latest/network_data.json").json()["networks"][0]["type"] == "ipv4_dhcp"
+    assert "instance-id" in ask("/latest/meta-data/").text.split()
+    assert ask("/2009-04-04/meta-data/local-ipv4").text == ip
+    assert ask("/latest/meta-data/public-keys/").text == "0=k"
+    assert ask("/latest/meta-data/public-keys/0/openssh-key").text.startswith("ssh-")
+    assert ask("/latest/meta-data/nonsense").status_code == 404
+    assert ask("/openstack/latest/meta_data.json", **{"X-Nutshell-Metadata-Secret": "x"}).status_code == 403
+    assert ask("/openstack/latest/meta_data.json", **{"X-Forwarded-For": "10.9.9.9"}).status_code == 404
+
+
+def test_a_config_drive_tells_the_same(rig: Rig) -> None:
+    made = rig.boot(config_drive=True)
+    files = rig.world.config_drive(made)
+    assert files is not None
+    assert made.encode() in files["openstack/latest/meta_data.json"]
+    assert rig.show(made)["config_drive"] == "True"

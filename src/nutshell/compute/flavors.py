@@ -112,11 +112,14 @@ def _list(ask: Ask[Any]) -> Answer:
     if ask.asked("sort_dir") not in ("", "asc", "desc"):
         raise wire.invalid("sort_dir", ask.asked("sort_dir"), "not one of ['asc', 'desc']")
     keys = ask.query.get("sort_key") or ["flavorid"]
-    asked, ask.query = ask.query, {
-        **{k: v for k, v in ask.query.items() if k != "name"},
-        "sort_key": ["swap_mib" if k == "swap" else SORTS.get(k, k) for k in keys],
-        "sort_dir": ask.query.get("sort_dir") or ["asc"],
-    }
+    asked, ask.query = (
+        ask.query,
+        {
+            **{k: v for k, v in ask.query.items() if k != "name"},
+            "sort_key": ["swap_mib" if k == "swap" else SORTS.get(k, k) for k in keys],
+            "sort_dir": ask.query.get("sort_dir") or ["asc"],
+        },
+    )
     page = select_page(ask, Flavor, *wheres)
     ask.query = asked  # the next page's link says what this request said
     return page_answer(ask, Flavor, page)

@@ -42,9 +42,7 @@ class GuestData:
     networks: Mapping[str, NetworkInfo]
 
 
-def gather(
-    cloud: "Cloud", tx: Tx, server: Server, ports: Sequence[PortInfo], devices: Sequence[Device]
-) -> GuestData:
+def gather(cloud: "Cloud", tx: Tx, server: Server, ports: Sequence[PortInfo], devices: Sequence[Device]) -> GuestData:
     net = cloud.ports.get(Networking)
     ids = list(dict.fromkeys(p.network_id for p in ports))
     known = net.networks(tx, ids) if net is not None and ids else {}
@@ -113,9 +111,7 @@ def meta_data(data: GuestData) -> dict[str, Any]:
         found["public_keys"] = {s.key_name: s.public_key}
         found["keys"] = [{"name": s.key_name, "type": s.key_type, "data": s.public_key}]
     if s.files:
-        found["files"] = [
-            {"path": path, "content_path": f"/content/{n:04d}"} for n, path in enumerate(s.files)
-        ]
+        found["files"] = [{"path": path, "content_path": f"/content/{n:04d}"} for n, path in enumerate(s.files)]
     return found
 
 
@@ -142,7 +138,9 @@ def _tagged(data: GuestData) -> list[dict[str, Any]]:
 
 def network_data(data: GuestData) -> dict[str, Any]:
     """Links, the networks on them, and services (DNS)."""
-    links, networks, services = [], [], []
+    links: list[dict[str, Any]] = []
+    networks: list[dict[str, Any]] = []
+    services: list[dict[str, Any]] = []
     for n, p in enumerate(data.ports):
         links.append(
             {"id": f"tap{p.port_id[:11]}", "vif_id": p.port_id, "type": "ovs", "mtu": p.mtu,
@@ -151,7 +149,7 @@ def network_data(data: GuestData) -> dict[str, Any]:
         info = data.networks.get(p.network_id)
         for address in p.addresses:
             subnet = next((s for s in info.subnets if s.subnet_id == address.subnet_id), None) if info else None
-            entry: dict[str, Any] = {"id": f"network{len(networks)}", "link": links[n]["id"], "network_id": p.network_id}
+            entry = {"id": f"network{len(networks)}", "link": links[n]["id"], "network_id": p.network_id}
             if subnet is None or subnet.dhcp:
                 networks.append({**entry, "type": f"ipv{address.version}_dhcp"})
                 continue
@@ -230,7 +228,7 @@ def ec2_answer(tree: Mapping[str, Any], path: Sequence[str]) -> str | None:
         if name == "_name":
             continue
         if isinstance(value, Mapping):
-            lines.append(value["_name"] if "_name" in value else f"{name}/")
+            lines.append(value.get("_name", f"{name}/"))
         else:
             lines.append(name)
     return "\n".join(lines)

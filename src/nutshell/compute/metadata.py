@@ -11,6 +11,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from nutshell.cli.places import Places
 from nutshell.compute.devices import Device
 from nutshell.compute.guest_data import (
     EC2_VERSIONS,
@@ -48,7 +49,7 @@ class MetadataSecret:
     """The secret shared by the host's proxy and this service, in a file only the cloud's user reads."""
 
     def __init__(self, state: Path | None) -> None:
-        self.value = _kept(state / "keys" / "metadata") if state is not None else secrets.token_hex(32)
+        self.value = _kept(Places(state).metadata_secret) if state is not None else secrets.token_hex(32)
 
 
 def _kept(path: Path) -> str:
