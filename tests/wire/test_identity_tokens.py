@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.wire.identity_rig import ADMIN_PASSWORD, Rig
 
 from nutshell.identity.authority import Authority
 from nutshell.identity.passwords import Passwords
 from nutshell.identity.sessions import Revocation
-from tests.wire.identity_rig import ADMIN_PASSWORD, Rig
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from nutshell.core.policy import Who
 from nutshell.core.store import Tx
 from nutshell.identity import catalog
 from nutshell.identity.codec import Claims, Codec
+from nutshell.identity.endpoint_filter import endpoints_of
 from nutshell.identity.projects import DEFAULT_DOMAIN, Project
 from nutshell.identity.sessions import Session, open_session
 from nutshell.identity.users import User
@@ -107,7 +108,9 @@ class Authority:
             with self._lock:
                 if epoch == self._epoch:
                     self._entries = entries
-        return catalog.render(entries, base, who.user_id, who.project_id)
+        work: Callable[[Tx], frozenset[str] | None] = lambda tx: endpoints_of(tx, who.project_id)  # noqa: E731
+        only = self._cloud.read(work) if tx is None else work(tx)
+        return catalog.render(entries, base, who.user_id, who.project_id, only)
 
     def _keep(self, token: str, session: Session, epoch: int) -> None:
         """Remember, unless something changed since the session was read."""

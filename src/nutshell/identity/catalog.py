@@ -210,6 +210,11 @@ def update_service(ask: Ask[Any]) -> CatalogService:
 @call("DELETE", "/services/{id}", "delete_service", target=named(CatalogService), http=204)
 def delete_service(ask: Ask[Any]) -> None:
     row = found(ask, CatalogService)
+    ask.tx.sql(
+        "DELETE FROM identity_project_endpoints"
+        " WHERE of_id IN (SELECT id FROM identity_endpoints WHERE service_id = ?)",
+        row.id,
+    )
     ask.tx.drop_where(Endpoint, service_id=row.id)
     ask.tx.drop(row)
 
@@ -282,7 +287,9 @@ def update_endpoint(ask: Ask[Any]) -> Endpoint:
 
 @call("DELETE", "/endpoints/{id}", "delete_endpoint", target=named(Endpoint), http=204)
 def delete_endpoint(ask: Ask[Any]) -> None:
-    ask.tx.drop(found(ask, Endpoint))
+    row = found(ask, Endpoint)
+    ask.tx.sql("DELETE FROM identity_project_endpoints WHERE of_id = ?", row.id)
+    ask.tx.drop(row)
 
 
 # -- as tokens carry it
@@ -312,16 +319,23 @@ def substitute(url: str, values: Mapping[str, str]) -> str | None:
     return None if missing else made
 
 
-def render(found: Entries, base: str, user_id: str, project_id: str) -> list[dict[str, Any]]:
+def render(
+    found: Entries, base: str, user_id: str, project_id: str, only: frozenset[str] | None = None
+) -> list[dict[str, Any]]:
+    """The catalog as tokens carry it. `only`: the ids of the endpoints it is limited to."""
     values = {"base": base, "project_id": project_id, "tenant_id": project_id, "user_id": user_id}
     shown = []
     for service, endpoints in found:
         places = []
         for e in endpoints:
+            if only is not None and e.id not in only:
+                continue
             url = substitute(e.url, values)
             if url is not None:
                 places.append(
                     {"id": e.id, "interface": e.interface, "region_id": e.region_id, "region": e.region_id, "url": url}
                 )
+        if only is not None and not places:
+            continue
         shown.append({"endpoints": places, "id": service.id, "type": service.type, "name": service.name})
     return shown

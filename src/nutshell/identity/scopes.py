@@ -75,8 +75,15 @@ def on_system(tx: Tx, user_id: str) -> bool:
 def forget_target(tx: Tx, target_id: str) -> None:
     """Drop what hangs on a project or domain that is deleted."""
     tx.drop_where(Assignment, target_id=target_id)
-    for table in ("identity_application_credentials", "identity_credentials", "identity_trusts"):
+    for table in (
+        "identity_application_credentials",
+        "identity_credentials",
+        "identity_trusts",
+        "identity_project_endpoints",
+    ):
         tx.sql(f"DELETE FROM {table} WHERE project_id = ?", target_id)
+    tx.sql("DELETE FROM identity_limits WHERE owner_id = ?", target_id)
+    tx.sql("DELETE FROM identity_domain_configs WHERE id = ?", target_id)
 
 
 def drop_user(tx: Tx, user: User) -> None:
