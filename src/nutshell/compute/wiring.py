@@ -8,9 +8,13 @@ from nutshell.compute import (  # noqa: F401 - they declare their routes
     attachments,
     consoles,
     flavors,
+    host_services,
+    hypervisors,
     instance_actions,
     interfaces,
     keypairs,
+    limits,
+    zones,
 )
 from nutshell.compute.capability import Consoles, Disks, HotPluggable, Hypervisor, Pausable, Watchable
 from nutshell.compute.config import ComputeConfig

@@ -56,6 +56,10 @@ class Placement(Protocol):
         these traits."""
         ...
 
+    def set_disabled(self, tx: Tx, provider_id: str, disabled: bool) -> None:
+        """A disabled provider takes nothing new; what is there stays."""
+        ...
+
     def remove_provider(self, tx: Tx, provider_id: str) -> None: ...
 
     def fit(self, tx: Tx, wanted: Wanted, limit: int = 1000, explain: bool = False) -> Fit:

@@ -39,6 +39,11 @@ class Scheduling:
         if provider is not None and (changed or traits - have):
             tx.put(tx.need(Provider, provider_id), quiet=True)
 
+    def set_disabled(self, tx: Tx, provider_id: str, disabled: bool) -> None:
+        provider = tx.get(Provider, provider_id)
+        if provider is not None and provider.disabled != disabled:
+            tx.put(provider, disabled=disabled)
+
     def remove_provider(self, tx: Tx, provider_id: str) -> None:
         for table in ("placement_inventory", "placement_provider_trait", "placement_provider_aggregate"):
             tx.sql(f"DELETE FROM {table} WHERE provider_id = ?", provider_id)
