@@ -444,9 +444,32 @@ def test_a_lost_dnsmasq_and_lost_links_come_back(own_world: World) -> None:
     time.sleep(0.05)
     world.driver._fabric.space.links().delete_all([world.driver._names.dhcp_end("net-1")])
     world.driver._fabric.space.links().delete(world.driver._names.leg_end("gw-1"))
-    world.build()
+    world.driver._fabric.space.nft().run("flush chain inet nut sent")
+    world.driver.existing()  # what the service asks now and then
     with world.guest(1).serve_tcp(80):
         assert connects(f"{world.outside}.101", 80)
+
+
+def test_a_lost_bridge_comes_back_with_its_taps(own_world: World) -> None:
+    world = own_world
+    world.build()
+    one, two = world.guest(1), world.guest(2)
+    assert two.pings("10.9.0.11")
+    world.driver._fabric.space.links().delete(world.driver._names.bridge("net-1"))
+    assert two.fails_to_ping("10.9.0.11")
+    world.driver.existing()
+    assert two.pings("10.9.0.11")
+    assert one.fails_to_ping("10.9.0.12")
+
+
+def test_a_next_hop_outside_of_the_subnet_is_reached_all_the_same(own_world: World) -> None:
+    world = own_world
+    world.router = replace(world.router, next_hop="192.0.2.1", routes=(("10.50.0.0/16", "10.9.0.9"),))
+    world.build()
+    links = Namespace(f"nut-{world.cloud}-r-r1").links()
+    assert links.routes() == {("0.0.0.0/0", "192.0.2.1"), ("10.50.0.0/16", "10.9.0.9")}
+    world.driver.ensure_router(replace(world.router, routes=(("10.60.0.0/16", "10.88.0.1"),)))  # no such neighbour
+    assert links.routes() == {("0.0.0.0/0", "192.0.2.1")}
 
 
 def test_two_clouds_side_by_side_and_nothing_left_of_the_one_removed(shared: World, own_world: World) -> None:

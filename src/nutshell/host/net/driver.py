@@ -5,6 +5,7 @@ restarted process can repair it. Guests, their taps, their DHCP and their connec
 does; only metadata and DNS beyond the cloud wait for the next start.
 """
 
+import logging
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ from nutshell.host.net.routers import Routers
 from nutshell.host.net.specs import Specs
 from nutshell.network.capability import Existing, Group, Network, Port, Router
 
+_LOG = logging.getLogger("nutshell.host.net")
 _PATIENCE_S = 2.0
 
 
@@ -102,8 +104,12 @@ class LinuxNetwork:
             self._routers.remove(router_id)
 
     def existing(self) -> Existing:
-        """What the kernel holds under this cloud's names; groups, which have no link, from the rules last applied."""
+        """What the kernel holds under this cloud's names; groups, which have no link, from the rules last applied.
+
+        Mends what it finds broken on the way (a dead DHCP server, a lost link, rules changed by another hand).
+        """
         with self._call():
+            self._mend()
             networks, ports = set(), set()
             if self._fabric.space.exists():
                 for link in self._fabric.space.links().all():
@@ -154,6 +160,18 @@ class LinuxNetwork:
     def close(self) -> None:
         """Stop serving from this process; the networks stay."""
         self._listeners.close()
+
+    def _mend(self) -> None:
+        if self._fabric.state == State() or not self._fabric.space.exists():
+            return
+        try:
+            self._fabric.ensure()
+            links = self._fabric.space.links()
+            self._networks.mend({link.name for link in links.all()})
+            self._ports.mend(links.all())
+            self._routers.mend({link.name for link in links.all()})
+        except DriverFault as fault:
+            _LOG.warning("not mended: %s", fault.why)
 
     def _spaces(self, kind: str) -> list[str]:
         prefix = self._names.prefix + kind

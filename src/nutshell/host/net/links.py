@@ -6,7 +6,7 @@ Source: linux/if_link.h, linux/if_addr.h, linux/rtnetlink.h, linux/if_bridge.h.
 import errno
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
 
@@ -203,8 +203,11 @@ class Links:
                     found.add((f"{ip_address(fields.get(1, zero))}/{length}", str(ip_address(fields[5]))))
         return found
 
-    def set_routes(self, wanted: Sequence[tuple[str, str]]) -> list[str]:
-        """Make our routes exactly these; returns why each one that the kernel refuses was refused."""
+    def set_routes(self, wanted: Sequence[tuple[str, str]], beyond: Mapping[str, Link] | None = None) -> list[str]:
+        """Make our routes exactly these; returns why each one that the kernel refuses was refused.
+
+        `beyond` names next hops that lie in no subnet of ours, with the link where they are all the same.
+        """
         held = self.routes()
         want = {(str(ip_network(to, strict=False)), str(ip_address(via))) for to, via in wanted}
         for route in held - want:
@@ -212,14 +215,19 @@ class Links:
         refused = []
         for route in sorted(want - held):
             try:
-                self._route(_NEWROUTE, CREATE | REPLACE, route, ())
+                self._route(_NEWROUTE, CREATE | REPLACE, route, (), (beyond or {}).get(route[1]))
             except NetlinkError as error:
                 refused.append(f"route to {route[0]} via {route[1]}: {error.strerror}")
         return refused
 
-    def _route(self, kind: int, flags: int, route: tuple[str, str], absent_ok: tuple[int, ...]) -> None:
+    def _route(
+        self, kind: int, flags: int, route: tuple[str, str], absent_ok: tuple[int, ...], on: Link | None = None
+    ) -> None:
         to, via = ip_network(route[0]), ip_address(route[1])
         family = socket.AF_INET if via.version == 4 else socket.AF_INET6
-        body = struct.pack("=BBBBBBBBI", family, to.prefixlen, 0, 0, 254, _OURS, 0, 1, 0)
+        on_link = 4 if on is not None else 0  # RTNH_F_ONLINK
+        body = struct.pack("=BBBBBBBBI", family, to.prefixlen, 0, 0, 254, _OURS, 0, 1, on_link)
         body += attribute(1, to.network_address.packed) + attribute(5, via.packed)
+        if on is not None:
+            body += attribute(4, on.index)
         self._netlink.do(Request(kind, flags, body, f"route to {to}"), absent_ok=absent_ok)

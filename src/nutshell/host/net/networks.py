@@ -1,5 +1,7 @@
 """Networks: a bridge in the fabric, a namespace with DHCP, DNS and metadata, external ones with a link to the host."""
 
+import logging
+from collections.abc import Set
 from ipaddress import ip_network
 
 from nutshell.core.drivers import DriverFault
@@ -14,6 +16,7 @@ from nutshell.host.net.outside import Outside
 from nutshell.host.net.specs import Specs
 from nutshell.network.capability import Network, Router
 
+_LOG = logging.getLogger("nutshell.host.net")
 _SYSCTLS = {"ipv6/conf/all/accept_ra": "0", "ipv6/conf/default/accept_ra": "0", "ipv6/conf/default/accept_dad": "0"}
 
 
@@ -80,6 +83,17 @@ class Networks:
                 links = space.links()
                 if links.find("ns0") is not None and any(subnet.dhcp for subnet in network.subnets):
                     self._listeners.ensure_network(id, space, _has_ipv6(network))
+
+    def mend(self, present: Set[str]) -> None:
+        """Make networks whole again whose links are not all among the fabric's, or whose DHCP server is gone."""
+        for id, network in list(self._specs.held.items()):
+            served = any(subnet.dhcp and subnet.dhcp_ip for subnet in network.subnets)
+            parts = {self._names.bridge(id)}
+            parts |= {self._names.dhcp_end(id)} if served else set()
+            parts |= {self._names.outside_end(id)} if network.external else set()
+            if not parts <= present or (served and not self._server(id).process()):
+                _LOG.warning("network %s has lost a part: made again", id)
+                self.ensure(network)
 
     def space(self, network_id: str) -> Namespace:
         if network_id not in self._spaces:

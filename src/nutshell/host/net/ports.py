@@ -40,6 +40,15 @@ class Ports:
             self._specs.put(item.port.port_id, item)
         self._plug(ports)
 
+    def mend(self, present: Sequence[Link]) -> None:
+        """Taps that lost their bridge go back to it; a tap that is gone altogether is for its owner to miss."""
+        bridges = {link.name: link.index for link in present}
+        masters = {link.name: link.master for link in present}
+        for id, numbered in self._fabric.state.ports.items():
+            tap, bridge = self._fabric.names.tap(id), self._fabric.names.bridge(numbered.port.network_id)
+            if tap in masters and masters[tap] != bridges.get(bridge):
+                self._plug([numbered.port])
+
     def remove(self, port_ids: Sequence[str]) -> None:
         if not self._fabric.space.exists():
             for id in port_ids:

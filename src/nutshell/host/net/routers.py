@@ -1,8 +1,10 @@
 """Routers: a namespace each, with a leg on every network, routes, address translation and metadata."""
 
+import logging
 import socket
 import struct
 import time
+from collections.abc import Set
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
@@ -20,6 +22,7 @@ from nutshell.host.net.router_rules import nat_text
 from nutshell.host.net.specs import Specs
 from nutshell.network.capability import Network, Router, RouterLeg
 
+_LOG = logging.getLogger("nutshell.host.net")
 _SYSCTLS = {
     "ipv4/ip_forward": "1",
     "ipv6/conf/all/forwarding": "1",
@@ -68,17 +71,13 @@ class Routers:
             own = {str(ip_interface(text).ip) for text in gateway.addresses}
             extra = [f"{f.floating_ip}/32" for f in router.floating if f.floating_ip not in own]
             announce += self._ensure_leg(router, gateway, space, (*gateway.addresses, *extra))
-        routes = list(router.routes)
-        if gateway is not None and router.next_hop:
-            version = ip_address(router.next_hop).version
-            routes.append(("0.0.0.0/0" if version == 4 else "::/0", router.next_hop))
-        refused = space.links().set_routes(routes) if router.up else []
+        refused = _set_routes(router, space, name) if router.up else []
         self._listen(router)
         if announce and router.up:
             Thread(target=_announce, args=(space.path, announce), name="announce", daemon=True).start()
         self._end_connections(before, router, space)
-        if refused:
-            raise DriverFault(f"router {id}: {'; '.join(refused)}")
+        for why in refused:
+            _LOG.warning("router %s: %s", id, why)  # a next hop on a leg that is gone: the rest of the router works
 
     def remove(self, router_id: str) -> None:
         id = checked(router_id)
@@ -96,6 +95,14 @@ class Routers:
         for id in self._specs.held:
             if self.space(id).exists():
                 self._listen(self._specs.held[id])
+
+    def mend(self, present: Set[str]) -> None:
+        """Make routers whole again whose legs are not all among the fabric's links."""
+        for id, router in list(self._specs.held.items()):
+            ends = {self._names.leg_end(leg.port_id) for leg in _legs(router)}
+            if not ends <= present or not self.space(id).exists():
+                _LOG.warning("router %s has lost a part: made again", id)
+                self.ensure(router)
 
     def network_changed(self, network: Network) -> None:
         """Routers with a leg on the network advertise its subnets as they are now."""
@@ -167,6 +174,18 @@ class Routers:
         if gone:
             with space.socket(NETFILTER) as netlink:
                 conntrack.forget(netlink, {item.floating_ip for item in gone})
+
+
+def _set_routes(router: Router, space: Namespace, gateway_link: str) -> list[str]:
+    """The router's own routes and its default route; the gateway's next hop may lie outside of its subnet."""
+    routes, beyond = list(router.routes), {}
+    links = space.links()
+    if router.gateway is not None and router.next_hop:
+        hop = ip_address(router.next_hop)
+        routes.append(("0.0.0.0/0" if hop.version == 4 else "::/0", router.next_hop))
+        if not any(hop in ip_interface(text).network for text in router.gateway.addresses):
+            beyond[str(hop)] = links.need(gateway_link)
+    return links.set_routes(routes, beyond)
 
 
 def _legs(router: Router) -> tuple[RouterLeg, ...]:
