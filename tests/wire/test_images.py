@@ -356,7 +356,7 @@ def test_seeded_images_are_real_and_do_not_come_back(cloud: app.Running, tmp_pat
 
 
 def test_what_other_services_do_with_images(cloud: app.Running) -> None:
-    port = cloud.cloud.port(Images)  # type: ignore[type-abstract]
+    port = cloud.cloud.port(Images)
     who = toy_who(MEMBER)
     image_id = cloud.cloud.write(
         lambda tx: port.create(tx, who, name="snap", disk_format="raw", properties={"base": "x", "size": 3})

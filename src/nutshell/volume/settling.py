@@ -1,0 +1,156 @@
+"""The loops: drives and snapshots are made, grown, copied and removed as the rows want it."""
+
+from pathlib import Path
+from typing import Any
+
+from nutshell.core.cloud import Cloud
+from nutshell.core.drivers import DriverFault
+from nutshell.core.store import Tx
+from nutshell.image.port import Images
+from nutshell.volume.capability import Growable, ImageMaking, Snapshotting, VolumeDriver
+from nutshell.volume.making import GIB, forget, forget_snapshot
+from nutshell.volume.states import Seen, Task, Want
+from nutshell.volume.tables import Snapshot, Volume, save
+
+
+def settle(cloud: Cloud, row: Volume) -> None:
+    """The next move for one volume. A fault of the driver is tried again until the deadline, then recorded."""
+    try:
+        if row.want == Want.ABSENT:
+            _remove(cloud, row)
+        elif row.failed:
+            cloud.write(lambda tx: tx.put(row, due_at=None, quiet=True, touch=False))
+        elif row.seen == Seen.NOTHING:
+            _create(cloud, row)
+        elif row.task:
+            TASKS[row.task](cloud, row)
+        else:
+            cloud.write(lambda tx: tx.put(row, due_at=None, quiet=True, touch=False))
+    except DriverFault as fault:
+        if not fault.final and cloud.clock.now() < row.deadline:
+            raise
+        give_up(cloud, row, fault.why)
+
+
+def give_up(cloud: Cloud, row: Volume, why: str) -> None:
+    """The failure is the volume's state until somebody acts."""
+    if row.want == Want.ABSENT:
+        failed = "error_deleting"
+    elif row.seen == Seen.NOTHING:
+        failed = "error"
+    else:
+        failed = {Task.EXTENDING: "error_extending", Task.REVERTING: "error"}.get(row.task, "")
+
+    def record(tx: Tx) -> None:
+        if row.task == Task.UPLOADING:
+            cloud.port(Images).fail(tx, row.task_args["image_id"])
+        if row.task == Task.EXTENDING:
+            refund = row.task_args["size"] - row.size
+            cloud.quotas.give_back(tx, row.project_id, {"volume.gigabytes": refund})
+        save(tx, row, verb="error", failed=failed, fault=why, task=Task.NONE, due_at=None)
+
+    cloud.write(record)
+
+
+def _remove(cloud: Cloud, row: Volume) -> None:
+    snapshots = cloud.read(lambda tx: tx.count(Snapshot, volume_id=row.id))
+    if snapshots:  # asked for with cascade: they go first, and tell us
+        cloud.write(lambda tx: tx.put(row, due_at=tx.now + 0.5, quiet=True, touch=False))
+        return
+    cloud.driver(VolumeDriver).delete(row.id)
+    cloud.write(lambda tx: forget(cloud, tx, row))
+
+
+def _create(cloud: Cloud, row: Volume) -> None:
+    driver = cloud.driver(VolumeDriver)
+    size = row.size * GIB
+    if row.snapshot_id:
+        cloud.driver(Snapshotting).create_from_snapshot(row.id, size, row.snapshot_id)
+    elif row.source_volid:
+        driver.create_from_volume(row.id, size, row.source_volid)
+    elif row.image_id:
+        images = cloud.port(Images)
+        image_id = row.image_id
+        image = cloud.read(lambda tx: images.facts(tx, image_id))
+        if image is None:
+            raise DriverFault(f"image {image_id} was deleted meanwhile", final=True)
+        driver.create_from_image(row.id, size, str(images.path(image_id)), image.disk_format)
+    else:
+        driver.create(row.id, size)
+    cloud.write(lambda tx: save(tx, row, verb="created", seen=Seen.PRESENT, due_at=None, fault=""))
+
+
+def _extend(cloud: Cloud, row: Volume) -> None:
+    size = row.task_args["size"]
+    cloud.driver(Growable).grow(row.id, size * GIB)
+    cloud.write(lambda tx: save(tx, row, verb="extended", size=size, task=Task.NONE, task_args={}, due_at=None))
+
+
+def _upload(cloud: Cloud, row: Volume) -> None:
+    images = cloud.port(Images)
+    image_id = row.task_args["image_id"]
+    image = cloud.read(lambda tx: images.facts(tx, image_id))
+    if image is not None and image.status != "active":
+        target: Path = images.staging_path(image_id)
+        cloud.driver(ImageMaking).write_image(row.id, str(target), row.task_args["format"])
+        try:
+            images.complete(image_id)
+        except Exception as why:
+            raise DriverFault(f"image {image_id} was not accepted: {why}", final=True) from why
+    cloud.write(lambda tx: save(tx, row, verb="uploaded", task=Task.NONE, task_args={}, due_at=None))
+
+
+def _revert(cloud: Cloud, row: Volume) -> None:
+    cloud.driver(Snapshotting).revert(row.id, row.task_args["snapshot_id"])
+    cloud.write(lambda tx: save(tx, row, verb="reverted", task=Task.NONE, task_args={}, due_at=None))
+
+
+def _retype(cloud: Cloud, row: Volume) -> None:
+    args: dict[str, Any] = row.task_args
+    cloud.write(
+        lambda tx: save(
+            tx,
+            row,
+            verb="retyped",
+            type_id=args["type_id"],
+            multiattach=args["multiattach"],
+            task=Task.NONE,
+            task_args={},
+            due_at=None,
+        )
+    )
+
+
+TASKS = {
+    Task.EXTENDING: _extend,
+    Task.UPLOADING: _upload,
+    Task.REVERTING: _revert,
+    Task.RETYPING: _retype,
+}
+
+
+def settle_snapshot(cloud: Cloud, row: Snapshot) -> None:
+    """The next move for one snapshot."""
+    driver = cloud.driver(Snapshotting)
+    try:
+        if row.want == Want.ABSENT:
+            driver.delete_snapshot(row.id)
+            cloud.write(lambda tx: _gone(cloud, tx, row))
+        elif row.seen == Seen.NOTHING and not row.failed:
+            driver.snapshot(row.volume_id, row.id)
+            done: dict[str, Any] = {"seen": Seen.PRESENT, "status": "available", "progress": "100%", "due_at": None}
+            cloud.write(lambda tx: tx.put(row, verb="created", **done))
+        else:
+            cloud.write(lambda tx: tx.put(row, due_at=None, quiet=True, touch=False))
+    except DriverFault as fault:
+        if not fault.final and cloud.clock.now() < row.deadline:
+            raise
+        failed, why = "error_deleting" if row.want == Want.ABSENT else "error", fault.why
+        cloud.write(lambda tx: tx.put(row, verb="error", failed=failed, status=failed, fault=why, due_at=None))
+
+
+def _gone(cloud: Cloud, tx: Tx, row: Snapshot) -> None:
+    forget_snapshot(cloud, tx, row)
+    waiting = tx.get(Volume, row.volume_id)
+    if waiting is not None and waiting.want == Want.ABSENT:
+        tx.put(waiting, due_at=tx.now, touch=False)
