@@ -7,15 +7,18 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
+import sqlalchemy as sa
+
 from nutshell.core.cloud import Cloud
-from nutshell.core.render import Context
+from nutshell.core.render import Context, render_rows
 from nutshell.core.resource import Resource, field
-from nutshell.core.service import Ask
+from nutshell.core.service import Answer, Ask
 from nutshell.core.store import Tx
+from nutshell.network import errors
 from nutshell.network.bodies import read
 from nutshell.network.networks import ZONE, Network
 from nutshell.network.routers import Router
-from nutshell.network.service import ADMIN, network
+from nutshell.network.service import ADMIN, network, reads
 
 DOWN_AFTER_S = 75.0
 KINDS = {
@@ -43,12 +46,14 @@ network.policy(
         "update_agent": ADMIN,
         "delete_agent": ADMIN,
         "get_dhcp-networks": ADMIN,
+        "create_dhcp-network": ADMIN,
+        "delete_dhcp-network": ADMIN,
         "get_dhcp-agents": ADMIN,
         "get_l3-routers": ADMIN,
         "get_l3-agents": ADMIN,
     }
 )
-network.reads(Agent, list_rule="get_agent", show_rule="get_agent")
+reads(Agent)
 
 
 def _time(at: float) -> str:
@@ -90,6 +95,12 @@ def resources_synced(row: Agent, ctx: Context) -> None:
     return None
 
 
+@Agent.filters_by("agent_type")
+def by_type(ask: Ask[Any], values: list[str]) -> Any:
+    """Whatever its case: clients ask for "DHCP Agent" and "DHCP agent"."""
+    return sa.func.lower(Agent.c("agent_type")).in_([v.lower() for v in values])
+
+
 @Agent.filters_by("alive")
 def by_alive(ask: Ask[Any], values: list[str]) -> Any:
     limit = ask.now - DOWN_AFTER_S
@@ -125,37 +136,77 @@ def _of_kind(ask: Ask[Any], kind: str) -> list[Agent]:
     return ask.tx.find(Agent, agent_type=kind)
 
 
-@network.verb(Agent, "dhcp_networks", rule="get_dhcp-networks", method="GET", path="/{id}/dhcp-networks")
-def dhcp_networks(ask: Ask[Agent]) -> dict[str, Any]:
-    """Networks whose DHCP the agent serves: all that have a DHCP port."""
-    from nutshell.core.render import render_rows
+def _served(ask: Ask[Any], **equals: Any) -> list[Network]:
+    """Networks whose DHCP is served: by default those that have a DHCP port."""
     from nutshell.network.ports import Port
 
-    if ask.target.agent_type != "DHCP agent":
-        return {"networks": []}
-    ids = sorted({p.network_id for p in ask.tx.find(Port, device_owner="network:dhcp")})
-    return {"networks": render_rows(ask, Network, ask.tx.find(Network, id=ids, order="id"), "detail")}
+    found = ask.tx.find(Network, order="id", **equals)
+    have = {p.network_id for p in ask.tx.find(Port, network_id=[n.id for n in found], device_owner="network:dhcp")}
+    return [n for n in found if n.dhcp_agent == "on" or (n.dhcp_agent == "auto" and n.id in have)]
+
+
+@network.verb(Agent, "dhcp_networks", rule="get_dhcp-networks", method="GET", path="/{id}/dhcp-networks")
+def dhcp_networks(ask: Ask[Agent]) -> dict[str, Any]:
+    rows = _served(ask) if ask.target.agent_type == "DHCP agent" else []
+    return {"networks": render_rows(ask, Network, rows, "detail")}
 
 
 @network.verb(Network, "dhcp_agents", rule="get_dhcp-agents", method="GET", path="/{id}/dhcp-agents")
 def dhcp_agents(ask: Ask[Network]) -> dict[str, Any]:
-    from nutshell.core.render import render_rows
-    from nutshell.network.ports import Port
-
-    served = ask.tx.count(Port, network_id=ask.target.id, device_owner="network:dhcp")
+    served = _served(ask, id=ask.target.id)
     return {"agents": render_rows(ask, Agent, _of_kind(ask, "DHCP agent") if served else [], "detail")}
+
+
+@network.verb(
+    Agent, "add_network", rule="create_dhcp-network", method="POST", path="/{id}/dhcp-networks", http=201, body=None
+)
+def add_network(ask: Ask[Agent]) -> Answer:
+    """Serve the network's DHCP (again)."""
+    row = _network(ask, ask.body.get("network_id") if isinstance(ask.body, dict) else None)
+    if _served(ask, id=row.id):
+        raise errors.NetworkHostedByDHCPAgent(network_id=row.id, agent_id=ask.target.id)
+    _switch(ask, row, "on")
+    return Answer(201, None)
+
+
+@network.verb(
+    Agent,
+    "remove_network",
+    rule="delete_dhcp-network",
+    method="DELETE",
+    path="/{id}/dhcp-networks/{network_id}",
+    http=204,
+)
+def remove_network(ask: Ask[Agent]) -> None:
+    """Serve no DHCP on the network."""
+    row = _network(ask, ask.params["network_id"])
+    if not _served(ask, id=row.id):
+        raise errors.NetworkNotHostedByDhcpAgent(network_id=row.id, agent_id=ask.target.id)
+    _switch(ask, row, "off")
+
+
+def _network(ask: Ask[Agent], network_id: Any) -> Network:
+    if ask.target.agent_type != "DHCP agent":
+        raise errors.InvalidDHCPAgent(id=ask.target.id)
+    row = ask.tx.get(Network, str(network_id))
+    if row is None:
+        raise errors.NetworkNotFound(id=network_id)
+    return row
+
+
+def _switch(ask: Ask[Agent], row: Network, word: str) -> None:
+    from nutshell.network.dhcp import serve_dhcp
+
+    row = ask.tx.put(row, dhcp_agent=word, wanted=row.wanted + 1, due_at=ask.now)
+    serve_dhcp(ask.cloud, ask.tx, row)
 
 
 @network.verb(Agent, "l3_routers", rule="get_l3-routers", method="GET", path="/{id}/l3-routers")
 def l3_routers(ask: Ask[Agent]) -> dict[str, Any]:
-    from nutshell.core.render import render_rows
-
     rows = ask.tx.find(Router, order="id") if ask.target.agent_type == "L3 agent" else []
     return {"routers": render_rows(ask, Router, rows, "detail")}
 
 
 @network.verb(Router, "l3_agents", rule="get_l3-agents", method="GET", path="/{id}/l3-agents")
 def l3_agents(ask: Ask[Router]) -> dict[str, Any]:
-    from nutshell.core.render import render_rows
-
     return {"agents": render_rows(ask, Agent, _of_kind(ask, "L3 agent"), "detail")}

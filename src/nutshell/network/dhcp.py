@@ -16,7 +16,7 @@ def serve_dhcp(cloud: Cloud, tx: Tx, parent: Network) -> None:
     """Bring the DHCP port in line with the subnets: one address on each that has DHCP; no port when none has."""
     subnets = tx.find(Subnet, network_id=parent.id, enable_dhcp=True, order="created_at, id")
     port = tx.one(Port, network_id=parent.id, device_owner=OWNER)
-    if not subnets:
+    if not subnets or parent.dhcp_agent == "off":
         if port is not None:
             drop_port(cloud, tx, port)
         return

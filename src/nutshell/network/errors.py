@@ -48,6 +48,18 @@ class AgentNotFound(errors.NotFound):
     """Agent {id} could not be found."""
 
 
+class NetworkHostedByDHCPAgent(errors.Conflict):
+    """The network {network_id} has been already hosted by the DHCP Agent {agent_id}."""
+
+
+class NetworkNotHostedByDhcpAgent(errors.Conflict):
+    """The network {network_id} is not hosted by the DHCP agent {agent_id}."""
+
+
+class InvalidDHCPAgent(errors.NotFound):
+    """Agent {id} is not a valid DHCP Agent or has been disabled"""
+
+
 class AvailabilityZoneNotFound(errors.NotFound):
     """AvailabilityZone {zone} could not be found."""
 

@@ -98,6 +98,11 @@ EXTENSIONS: dict[str, tuple[str, str, str]] = {
     "standard-attr-tag": ("Tag support for resources with standard attribute", "2017-01-01T00:00:00-00:00", "Tags."),
     "standard-attr-timestamp": ("Resource timestamps", "2016-09-12T10:00:00-00:00", "created_at, updated_at."),
     "stateful-security-group": ("Stateful security group", "2019-11-26T09:00:00-00:00", "Groups can be stateless."),
+    "subnet-external-network": (
+        "Subnet belongs to an external network",
+        "2024-02-05T18:00:00-00:00",
+        "Subnets of external networks are seen by all.",
+    ),
     "subnet-service-types": ("Subnet service types", "2016-03-15T18:00:00-00:00", "Subnets for some ports only."),
     "subnet-dns-publish-fixed-ip": (
         "Subnet DNS publish fixed IP",

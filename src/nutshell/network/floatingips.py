@@ -23,7 +23,7 @@ from nutshell.network.bodies import (
 from nutshell.network.networks import Network
 from nutshell.network.ports import Port, add_port, drop_port
 from nutshell.network.rowfacts import standard, uuid_of
-from nutshell.network.service import MEMBER, READER, network
+from nutshell.network.service import MEMBER, READER, network, reads
 from nutshell.network.sight import seen
 
 OWNER = "network:floatingip"
@@ -56,7 +56,7 @@ network.policy(
         "delete_floatingip": MEMBER,
     }
 )
-network.reads(FloatingIp, list_rule="get_floatingip", show_rule="get_floatingip")
+reads(FloatingIp)
 
 
 @FloatingIp.preloads
@@ -222,15 +222,19 @@ def update(ask: Ask[FloatingIp]) -> FloatingIp:
 
 @network.verb(FloatingIp, "delete", rule="delete_floatingip")
 def delete(ask: Ask[FloatingIp]) -> None:
-    row = ask.target
-    revision_matches(ask, row)
+    revision_matches(ask, ask.target)
+    drop_floating(ask.cloud, ask.tx, ask.target)
+
+
+def drop_floating(cloud: Cloud, tx: Tx, row: FloatingIp) -> None:
+    """Remove a floating address with the port that holds it."""
     if row.router_id:
-        mark(ask.tx, "network_routers", [row.router_id])
-    own = ask.tx.get(Port, row.own_port_id)
+        mark(tx, "network_routers", [row.router_id])
+    own = tx.get(Port, row.own_port_id)
     if own is not None:
-        drop_port(ask.cloud, ask.tx, own)
-    ask.tx.drop(row)
-    ask.cloud.quotas.give_back(ask.tx, row.project_id, {"network.floatingip": 1})
+        drop_port(cloud, tx, own)
+    tx.drop(row)
+    cloud.quotas.give_back(tx, row.project_id, {"network.floatingip": 1})
 
 
 def let_go_of(cloud: Cloud, tx: Tx, port_id: str, ips: Collection[str] | None) -> None:

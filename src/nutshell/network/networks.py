@@ -17,7 +17,7 @@ from nutshell.network.config import NetworkConfig
 from nutshell.network.rbacs import EXTERNAL, SHARED, RbacPolicy, granted, reaches, set_wildcard, targets
 from nutshell.network.removals import remove_from_world
 from nutshell.network.rowfacts import standard
-from nutshell.network.service import ADMIN, ADMIN_OR_SERVICE, MEMBER, READER, network
+from nutshell.network.service import ADMIN, ADMIN_OR_SERVICE, MEMBER, READER, network, reads
 
 LOWEST_MTU = 68  # RFC 791
 LAST_SEGMENT = 2**24 - 1
@@ -54,6 +54,7 @@ class Network(Resource, service="network", one="network", many="networks", visib
         unique=True,
     )
     tags: list[str] = field(factory=list)
+    dhcp_agent: str = field(default="auto", hidden=True)  # "on" and "off" are an administrator's word
     wanted: int = field(default=1, hidden=True)
     due_at: float | None = field(default=None, hidden=True, index=True)
 
@@ -82,12 +83,7 @@ network.policy(
         "delete_network": MEMBER,
     }
 )
-network.reads(Network, list_rule="get_network", show_rule="get_network", against=lambda ask: _readable(ask))
-
-
-def _readable(ask: Ask[Any]) -> dict[str, Any]:
-    """Whether the caller may list or see networks at all; which ones, the listing and the load have decided."""
-    return {"project_id": ask.who.project_id, "shared": True, "router:external": True}
+reads(Network)
 
 
 @Network.policy_column("shared")
@@ -274,16 +270,23 @@ def _lead_out(ask: Ask[Any], row: Network, on: bool) -> None:
 
 @network.verb(Network, "delete", rule="delete_network")
 def delete(ask: Ask[Network]) -> None:
+    from nutshell.network.floatingips import FloatingIp, drop_floating
     from nutshell.network.ports import Port, drop_port
     from nutshell.network.subnets import Subnet, drop_subnet
 
     row = ask.target
     revision_matches(ask, row)
     ports = ask.tx.find(Port, network_id=row.id)
-    if any(p.device_owner != "network:dhcp" for p in ports):
+    floating = ask.tx.find(FloatingIp, floating_network_id=row.id)
+    if any(p.device_owner not in ("network:dhcp", "network:floatingip") for p in ports) or any(
+        f.port_id for f in floating
+    ):
         raise errors.NetworkInUse(id=row.id, why="There are one or more ports still in use on the network")
+    for one in floating:
+        drop_floating(ask.cloud, ask.tx, one)
     for port in ports:
-        drop_port(ask.cloud, ask.tx, port)
+        if port.device_owner == "network:dhcp":
+            drop_port(ask.cloud, ask.tx, port)
     for subnet in ask.tx.find(Subnet, network_id=row.id):
         drop_subnet(ask.cloud, ask.tx, subnet)
     ask.tx.drop_where(RbacPolicy, object_id=row.id)

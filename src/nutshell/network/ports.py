@@ -33,7 +33,7 @@ from nutshell.network.port_plan import check_dhcp_opts, check_pairs, mac_of
 from nutshell.network.rbacs import SHARED, reaches, targets
 from nutshell.network.removals import keep_in_world, remove_from_world
 from nutshell.network.rowfacts import standard
-from nutshell.network.service import ADMIN_OR_SERVICE, NET_MEMBER, NET_READER, network
+from nutshell.network.service import ADMIN_OR_SERVICE, NET_MEMBER, NET_READER, network, reads
 from nutshell.network.subnets import seen_network
 
 MEMBERSHIPS = sa.Table(
@@ -128,7 +128,7 @@ network.policy(
         "delete_port": f"{OWN_OR_SERVICE} or {NET_MEMBER}",
     }
 )
-network.reads(Port, list_rule="get_port", show_rule="get_port", against=lambda ask: own_network(ask))
+reads(Port)
 
 
 @Port.policy_column("network:project_id")

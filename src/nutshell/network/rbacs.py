@@ -15,7 +15,7 @@ from nutshell.core.store import Tx
 from nutshell.network import errors
 from nutshell.network.bodies import Given, allow, create_each, create_target, read, take
 from nutshell.network.rowfacts import standard, uuid_of
-from nutshell.network.service import KINDS, MEMBER, READER, network
+from nutshell.network.service import KINDS, MEMBER, READER, network, reads
 
 SHARED, EXTERNAL = "access_as_shared", "access_as_external"
 ACTIONS = {"network": (SHARED, EXTERNAL), "security_group": (SHARED,)}
@@ -52,7 +52,7 @@ network.policy(
         "delete_rbac_policy": MEMBER,
     }
 )
-network.reads(RbacPolicy, list_rule="get_rbac_policy", show_rule="get_rbac_policy")
+reads(RbacPolicy)
 
 
 def granted(noun: type[Resource], column: str, action: str, who: Who) -> sa.ColumnElement[bool]:

@@ -24,7 +24,7 @@ from nutshell.network.networks import ZONE, Network
 from nutshell.network.ports import Port, add_port, change_port, drop_port
 from nutshell.network.removals import remove_from_world
 from nutshell.network.rowfacts import standard, uuid_of
-from nutshell.network.service import ADMIN, MEMBER, READER, network
+from nutshell.network.service import ADMIN, MEMBER, READER, network, reads
 from nutshell.network.sight import seen
 from nutshell.network.subnet_plan import address_of, cidr_of
 
@@ -79,7 +79,7 @@ network.policy(
         "remove_extraroutes": MEMBER,
     }
 )
-network.reads(Router, list_rule="get_router", show_rule="get_router")
+reads(Router)
 
 
 @Router.preloads

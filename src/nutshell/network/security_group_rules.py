@@ -14,7 +14,7 @@ from nutshell.network import errors
 from nutshell.network.bodies import Given, allow, create_each, create_target, mark, own_network, take
 from nutshell.network.rowfacts import standard, uuid_of
 from nutshell.network.rule_plan import check_rule, normalized, same_key
-from nutshell.network.service import network
+from nutshell.network.service import network, reads
 from nutshell.network.sight import seen
 
 
@@ -55,9 +55,7 @@ network.policy(
         "delete_security_group_rule": GROUP_MEMBER,
     }
 )
-network.reads(
-    SecurityGroupRule, list_rule="get_security_group_rule", show_rule="get_security_group_rule", against=own_network
-)
+reads(SecurityGroupRule)
 
 
 @SecurityGroupRule.policy_column("security_group:project_id")
@@ -101,7 +99,7 @@ def _create(ask: Ask[Any], given: Given) -> SecurityGroupRule:
     check_rule(given)
     remote = given.get("remote_group_id") or None
     given["remote_group_id"] = remote
-    if remote and not seen(ask.cloud, ask.tx, ask.who, SecurityGroup, "id", uuid_of("remote_group_id", remote)):
+    if remote and not seen(ask.cloud, ask.tx, ask.who, SecurityGroup, "id", remote):
         raise errors.SecurityGroupNotFound(id=remote)
     refuse_duplicate(ask.tx, group.id, given)
     take(ask, given["project_id"], "security_group_rule")

@@ -92,7 +92,7 @@ def shared(row: SecurityGroup, ctx: Context) -> bool:
     return reaches(ctx.rel[1].get(row.id), ctx.ask.who)
 
 
-@network.verb(SecurityGroup, "list", rule="get_security_group", writes=True)
+@network.verb(SecurityGroup, "list", rule="regular_user", writes=True)
 def list_groups(ask: Ask[Any]) -> Any:
     """The listing; it makes the project's default group if there is none yet."""
     if ask.who.project_id:

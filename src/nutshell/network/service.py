@@ -83,6 +83,12 @@ network.policy(
 )
 
 
+def reads(noun: type[Resource]) -> None:
+    """Give a noun its list and show. Both are open to all: `visible=` of the noun, its get rule, decides which rows
+    there are for the caller, as in every network service (a list is never refused, a hidden thing is not found)."""
+    network.reads(noun, list_rule="regular_user", show_rule="regular_user")
+
+
 def _version(ask: Ask[Any]) -> dict[str, Any]:
     href = f"{ask.base}{ask.service.mount}/v2.0/"
     return {"id": "v2.0", "status": "CURRENT", "links": [{"rel": "self", "href": href}]}

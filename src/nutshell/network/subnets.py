@@ -28,7 +28,7 @@ from nutshell.network.bodies import (
 from nutshell.network.networks import Network
 from nutshell.network.rbacs import EXTERNAL, SHARED, granted
 from nutshell.network.rowfacts import standard, uuid_of
-from nutshell.network.service import ADMIN_OR_SERVICE, NET_MEMBER, NET_READER, network
+from nutshell.network.service import ADMIN_OR_SERVICE, NET_MEMBER, NET_READER, network, reads
 from nutshell.network.sight import seen
 
 Pairs = list[dict[str, str]]
@@ -81,11 +81,7 @@ network.policy(
 )
 
 
-def _readable(ask: Ask[Any]) -> dict[str, Any]:
-    return own_network(ask) | {"shared": True}
-
-
-network.reads(Subnet, list_rule="get_subnet", show_rule="get_subnet", against=_readable)
+reads(Subnet)
 
 
 @Subnet.policy_column("network:project_id")
