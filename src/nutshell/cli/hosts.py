@@ -36,7 +36,7 @@ def start(places: Places, programs: Programs, identity: str, user: tuple[int, in
     owner = user or (os.geteuid(), os.getegid())
     log = places.logs / "host.log"
     arguments = ["serve", "--state", str(places.state), "--cloud", identity]
-    arguments += ["--api-user", f"{owner[0]}:{owner[1]}", "--metadata", api]
+    arguments += ["--api-user", f"{owner[0]}:{owner[1]}", "--metadata", api.rstrip("/") + "/metadata"]
     process = None
     running = processes.find(places.run / "host.json")
     if running is not None and running.facts.get("arguments") != arguments:
