@@ -22,7 +22,8 @@ WAIVER = re.compile(r"^\s*# house: (?P<rule>[a-z-]+) waived (?P<day>\d{4}-\d\d-\
 GROUND = {"core", "testing"}  # no services: everybody may import them
 WIRING = {"app", "cli", "host", "dashboard", "testing"}  # may know services by name
 LIBRARIES = {"nutshell.image.formats"}  # pure functions without a service's state
-BORDER = ("nutshell.host.rpc", "nutshell.host.remote")  # where a service's wiring finds the drivers of the privileged process
+# Where a service's wiring finds the drivers of the privileged process.
+BORDER = ("nutshell.host.rpc", "nutshell.host.remote")
 HEAVY = ("qemu", "pyroute2", "psycopg", "alembic", "pycdlib", "yaml", "rich", "pytest")
 
 
@@ -226,7 +227,7 @@ def test_waivers_are_few() -> None:
     for source in PRODUCT:
         for match in WAIVER.finditer(source.text):
             counts[match["rule"]] = counts.get(match["rule"], 0) + 1
-    assert all(count <= 8 for count in counts.values()), counts
+    assert all(count <= 10 for count in counts.values()), counts
 
 
 @pytest.mark.parametrize("module", ["nutshell", "nutshell.cli", "nutshell.app"])

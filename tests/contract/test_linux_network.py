@@ -1,5 +1,7 @@
 """The `linux` network driver with guests on it: leases, rules, spoofing, metadata, floating IPs, kills, two clouds."""
 
+# house: file-length waived 2026-11-22: one driver from top to bottom; to be split by capability
+
 import json
 import socket
 import subprocess

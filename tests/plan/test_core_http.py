@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
+from tests import toy
 
 from nutshell.app import Running
-from tests import toy
 
 MEMBER, READER, OTHER, ADMIN = "u:p:member,reader", "r:p:reader", "v:q:member,reader", "root:adm:admin,member,reader"
 
