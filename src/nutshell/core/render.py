@@ -34,12 +34,19 @@ class Context:
         return found
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """How a noun is shown in one view and version."""
+
+    plain: tuple[tuple[str, str], ...]  # (wire, attribute) of columns everybody sees
+    computed: tuple[tuple[str, Getter], ...]
+    guarded: tuple[tuple[str, str, Getter], ...]  # (wire, rule, getter)
+
+
 @lru_cache(maxsize=4096)
-def _plan(
-    noun: t.Any, view: str, at: Version, time: Callable[[float], str]
-) -> tuple[tuple[tuple[str, Getter], ...], tuple[tuple[str, str, Getter], ...]]:
-    """(wire, getter) of what everybody sees, and (wire, rule, getter) of what a rule guards."""
-    free: list[tuple[str, Getter]] = []
+def _plan(noun: t.Any, view: str, at: Version, time: Callable[[float], str]) -> _Plan:
+    plain: list[tuple[str, str]] = []
+    computed: list[tuple[str, Getter]] = []
     guarded: list[tuple[str, str, Getter]] = []
 
     def wanted(brief: bool, views: frozenset[str]) -> bool:
@@ -51,16 +58,18 @@ def _plan(
         getter = _time_getter(f.name, time) if f.time else _plain_getter(f.name)
         if f.see:
             guarded.append((f.on_wire, f.see, getter))
+        elif f.time:
+            computed.append((f.on_wire, getter))
         else:
-            free.append((f.on_wire, getter))
+            plain.append((f.on_wire, f.name))
     for v in noun.shown.values():
         if at not in v.span or not wanted(v.brief, v.views):
             continue
         if v.see:
             guarded.append((v.wire, v.see, v.make))
         else:
-            free.append((v.wire, v.make))
-    return tuple(free), tuple(guarded)
+            computed.append((v.wire, v.make))
+    return _Plan(tuple(plain), tuple(computed), tuple(guarded))
 
 
 def _plain_getter(name: str) -> Getter:
@@ -84,10 +93,15 @@ OMIT = object()  # a computed member that answers this is left out
 def render_rows(ask: Ask[t.Any], noun: type[Resource], rows: Sequence[Resource], view: str) -> list[dict[str, t.Any]]:
     """Rows of one noun as JSON-able dicts."""
     ctx = Context(ask, noun.preload(ask.tx, rows) if noun.preload is not None else None)
-    free, guarded = _plan(t.cast(t.Any, noun), view, ask.at, ask.service.time)
+    plan = _plan(t.cast(t.Any, noun), view, ask.at, ask.service.time)
+    computed, guarded = _guards(ctx, plan, rows)
     found = []
     for row in rows:
-        one = {wire: value for wire, get in free if (value := get(row, ctx)) is not OMIT}
+        values = row.__dict__
+        one = {wire: values[name] for wire, name in plan.plain}
+        for wire, get in computed:
+            if (value := get(row, ctx)) is not OMIT:
+                one[wire] = value
         for wire, rule, get in guarded:
             if ctx.may(rule, row) and (value := get(row, ctx)) is not OMIT:
                 one[wire] = value
@@ -98,6 +112,19 @@ def render_rows(ask: Ask[t.Any], noun: type[Resource], rows: Sequence[Resource],
         wanted = set(ask.query["fields"])
         found = [{k: v for k, v in one.items() if k in wanted} for one in found]
     return found
+
+
+def _guards(
+    ctx: Context, plan: _Plan, rows: Sequence[Resource]
+) -> tuple[Sequence[tuple[str, Getter]], Sequence[tuple[str, str, Getter]]]:
+    """The computed members and those whose rule has to be asked for each row; rules that only look at the caller
+    are asked once."""
+    if not plan.guarded or not rows:
+        return plan.computed, plan.guarded
+    rules = ctx.ask.cloud.rules
+    each = [g for g in plan.guarded if rules.rule(g[1]).looks_at_target(rules)]
+    same = [(wire, get) for wire, rule, get in plan.guarded if (wire, rule, get) not in each and ctx.may(rule, rows[0])]
+    return [*plan.computed, *same], each
 
 
 def render_row(ask: Ask[t.Any], row: Resource, view: str) -> dict[str, t.Any]:

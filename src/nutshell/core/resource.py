@@ -322,9 +322,4 @@ class Loader(t.Generic[Row]):
 
 
 def _json_reader(kind: t.Any) -> Callable[[t.Any], t.Any]:
-    decoder = msgspec.json.Decoder(kind)
-
-    def read(text: t.Any) -> t.Any:
-        return decoder.decode(text) if isinstance(text, str | bytes) else text
-
-    return read
+    return msgspec.json.Decoder(kind).decode
