@@ -1,7 +1,6 @@
 """Ports: where something is plugged into a network (Networking API v2.0, "Ports")."""
 
 import random
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -149,16 +148,16 @@ def vif_details(row: Port, ctx: Context) -> dict[str, Any]:
 @Port.shows("dns_assignment")
 def dns_assignment(row: Port, ctx: Context) -> list[dict[str, str]]:
     domain = ctx.ask.cloud.settings[NetworkConfig].dns_domain
-    return [
-        {"ip_address": f["ip_address"], "hostname": name, "fqdn": f"{name}.{domain}."}
-        for f in row.fixed_ips or []
-        for name in (hostname_of(row, f["ip_address"]),)
-    ]
+    found = []
+    for fixed in row.fixed_ips or ():
+        name = hostname_of(row, fixed["ip_address"])
+        found.append({"ip_address": fixed["ip_address"], "hostname": name, "fqdn": f"{name}.{domain}."})
+    return found
 
 
 def hostname_of(row: Port, ip: str) -> str:
     """A port's name in DNS: its own, else one made of the address."""
-    return row.dns_name or "host-" + re.sub(r"[.:]", "-", ip)
+    return row.dns_name or "host-" + ip.replace(".", "-").replace(":", "-")
 
 
 @Port.filters_by("security_groups")
