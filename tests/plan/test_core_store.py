@@ -1,5 +1,6 @@
 """State: groups of writes, the outbox, compare-and-swap, counters, and operations cut off at every step."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from nutshell.core.events import Event, cursor_of, move_cursor, prune, read_afte
 from nutshell.core.housekeeping import sweep
 from nutshell.core.operations import Operation, begin
 from nutshell.core.quota import Quotas
-from nutshell.core.store import SqliteStore, Store, Tx
+from nutshell.core.store import SqliteStore, Store, Tx, UnknownSchema
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -267,3 +268,14 @@ def test_postgresql_tries_again_what_could_not_be_serialised(postgres_url: str) 
         assert store.read(lambda tx: tx.need(Boat, "b")).length_m == 41
     finally:
         store.close()
+
+
+def test_a_database_of_another_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    SqliteStore(path, Clock()).close()
+    with sqlite3.connect(path) as c:
+        c.execute("ALTER TABLE quota_limit ADD COLUMN colour TEXT")
+    before = path.read_bytes()
+    with pytest.raises(UnknownSchema, match="quota_limit"):
+        SqliteStore(path, Clock())
+    assert path.read_bytes() == before

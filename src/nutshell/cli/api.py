@@ -61,7 +61,11 @@ def main(arguments: Sequence[str]) -> None:
         os.write(ready, f"error: {error}\n".encode())
         raise SystemExit(2) from error
     log_to_stderr(settings[CloudConfig].log_level)
-    app.run(settings, ready)
+    try:
+        app.run(settings, ready)
+    except ConfigError as error:  # the state is not usable, for a reason its owner can do something about
+        os.write(ready, f"error: {error}\n".encode())
+        raise SystemExit(2) from error
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from nutshell.core.clock import Clock
+from nutshell.core.config import ConfigError
 from nutshell.core.errors import Duplicate, NotFound, StaleRow
 from nutshell.core.events import EVENTS, Event, Request, current_request
 from nutshell.core.resource import METADATA, NOUNS, Loader, Resource, Row
@@ -37,6 +38,10 @@ def loader(noun: type[Row]) -> Loader[Row]:
     if found is None:
         found = _LOADERS[noun] = Loader(noun)
     return found
+
+
+class UnknownSchema(ConfigError):
+    """The database is not one this version can use; it is left as it was."""
 
 
 class Cursor(Protocol):
@@ -435,26 +440,33 @@ def _begin(c: sqlite3.Connection) -> None:
     c.execute("BEGIN IMMEDIATE")
 
 
-def schema_text() -> str:
-    """The whole schema as SQL; made once per process."""
+def schema() -> dict[str, list[str]]:
+    """Table name → the statements that make it and its indexes."""
     from sqlalchemy.schema import CreateIndex, CreateTable
 
     dialect = SqliteDialect.sql
-    parts = []
-    for table in METADATA.sorted_tables:
-        parts.append(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)))
-        parts.extend(
-            str(CreateIndex(i, if_not_exists=True).compile(dialect=dialect))
-            for i in sorted(table.indexes, key=lambda i: i.name or "")
-        )
-    return ";\n".join(parts) + ";"
+    return {
+        table.name: [
+            str(CreateTable(table).compile(dialect=dialect)).strip(),
+            *(str(CreateIndex(i).compile(dialect=dialect)) for i in sorted(table.indexes, key=lambda i: i.name or "")),
+        ]
+        for table in METADATA.sorted_tables
+    }
 
 
 def _create_schema(c: sqlite3.Connection) -> None:
-    known = {name for (name,) in c.execute("SELECT name FROM sqlite_master WHERE type='table'")}
-    if known >= set(METADATA.tables):
-        return
-    c.executescript("BEGIN;" + schema_text() + "COMMIT;")
+    """Make the tables that are missing; UnknownSchema when one that is there is not as this version has it."""
+    known = dict(c.execute("SELECT name, sql FROM sqlite_master WHERE type='table'").fetchall())
+    wanted = schema()
+    other = sorted(n for n, made in wanted.items() if n in known and known[n].split() != made[0].split())
+    if other:
+        raise UnknownSchema(
+            f"the database was made by another version of Nutshell ({', '.join(other[:3])} differ); start that version,"
+            " or erase the cloud with: nutshell reset --yes"
+        )
+    missing = [statement for n, made in wanted.items() if n not in known for statement in made]
+    if missing:
+        c.executescript("BEGIN;" + ";\n".join(missing) + ";COMMIT;")
 
 
 def nouns_of(service: str) -> list[type[Resource]]:
