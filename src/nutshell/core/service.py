@@ -175,6 +175,7 @@ class Service:
     default_sort_dir: str = "desc"
     scope: Callable[[Ask[t.Any], type[Resource]], Sequence[t.Any]] | None = None  # what listings show; else `visible`
     max_body: int = 10 * 2**20
+    strict_slash: bool = False  # "/images/" is not "/images"
     admits: Callable[[Ask[t.Any]], None] | None = None  # looked at first of all (the project in the address)
 
     def __post_init__(self) -> None:

@@ -70,6 +70,7 @@ image = Service(
     default_limit=25,
     max_limit=1000,
     update_method="PATCH",
+    strict_slash=True,
 )
 image.policy(
     {

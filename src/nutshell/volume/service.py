@@ -94,6 +94,7 @@ volume = Service(
     default_sort_dir="desc",
     not_found=not_found,
     admits=admits,
+    strict_slash=True,
 )
 volume.policy(RULES)
 
