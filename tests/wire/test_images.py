@@ -332,6 +332,9 @@ def test_import_of_staged_data(cloud: app.Running) -> None:
     settle(cloud.cloud, row)
     assert call(cloud, "GET", path).json()["status"] == "active"
     assert call(cloud, "GET", f"{path}/file").content == b"staged"
+    assert [t["status"] for t in call(cloud, "GET", f"{path}/tasks").json()["tasks"]] == ["success"]
+    assert call(cloud, "GET", "/v2/tasks").status_code == 403
+    assert len(call(cloud, "GET", "/v2/tasks", ADMIN).json()["tasks"]) == 1
 
 
 def test_refusals_take_the_form_the_client_accepts(cloud: app.Running) -> None:

@@ -11,6 +11,7 @@ from nutshell.image.files import sum_up
 from nutshell.image.formats import ImageRefused
 from nutshell.image.images import IMPORT_METHODS, Image, Status, load
 from nutshell.image.service import image
+from nutshell.image.tasks import close_tasks, open_task
 
 
 @image.route("POST", "/images/{image_id}/import", rule="upload_image", noun=Image, verb="import", against=load,
@@ -27,6 +28,7 @@ def import_image(ask: Ask[Any]) -> Answer:
         raise Conflict(f"Image needs to be in '{Status.UPLOADING}' state to use glance-direct method, not {row.status}")
     if not files_of(ask.cloud).staged(row.id).exists():
         raise Conflict(f"The data of image {row.id} is not staged yet")
+    open_task(ask.tx, row, ask.new_id(), ask.who.user_id, ask.body)
     ask.tx.put(row, status=Status.IMPORTING, due_at=ask.now, verb="import")
     return Answer(202)
 
@@ -55,11 +57,17 @@ def settle(cloud: Cloud, row: Image) -> None:
         reason = str(why)
 
         def give_up(tx: Tx) -> None:
-            extra = {**row.extra, "os_glance_failed_import": "file", "os_glance_import_error": reason[:255]}
+            extra = {**row.extra, "os_glance_failed_import": "file"}
             tx.put(row, status=Status.QUEUED, due_at=None, extra=extra, verb="import_failed")
+            close_tasks(tx, row.id, reason)
 
         cloud.write(give_up)
         files.remove(row.id)
         return
     files.keep(files.staged(row.id), files.path(row.id))
-    cloud.write(lambda tx: activate(cloud, tx, row, sums))
+
+    def done(tx: Tx) -> None:
+        activate(cloud, tx, row, sums)
+        close_tasks(tx, row.id)
+
+    cloud.write(done)

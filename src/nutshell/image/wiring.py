@@ -6,7 +6,7 @@ from typing import ClassVar
 from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig
 from nutshell.core.reconcile import Loop, settling
-from nutshell.image import data, discovery, members, schemas
+from nutshell.image import data, discovery, members, schemas, tasks
 from nutshell.image.files import ImageFiles
 from nutshell.image.images import Image
 from nutshell.image.imports import settle
@@ -16,7 +16,7 @@ from nutshell.image.seeds import seed
 from nutshell.image.service import image as service
 from nutshell.image.sweeping import sweep
 
-ROUTES_IN = (data, discovery, members, schemas)  # imported for the routes they declare
+ROUTES_IN = (data, discovery, members, schemas, tasks)  # imported for the routes they declare
 quotas = {"image_count_total": -1, "image_size_total": -1}
 
 
