@@ -17,6 +17,7 @@ from nutshell.core.drivers import DriverFault
 from nutshell.host.net import dnsmasq, doctor, namespaces, rules, taps
 from nutshell.host.net.fabric import Fabric, State
 from nutshell.host.net.groups import Groups
+from nutshell.host.net.links import Link
 from nutshell.host.net.listeners import Listeners
 from nutshell.host.net.names import Names
 from nutshell.host.net.namespaces import Namespace
@@ -109,14 +110,12 @@ class LinuxNetwork:
         Mends what it finds broken on the way (a dead DHCP server, a lost link, rules changed by another hand).
         """
         with self._call():
-            self._mend()
             networks, ports = set(), set()
-            if self._fabric.space.exists():
-                for link in self._fabric.space.links().all():
-                    if link.alias and link.name == self._names.bridge(link.alias):
-                        networks.add(link.alias)
-                    elif link.alias and link.name == self._names.tap(link.alias):
-                        ports.add(link.alias)
+            for link in self._mended():
+                if link.alias and link.name == self._names.bridge(link.alias):
+                    networks.add(link.alias)
+                elif link.alias and link.name == self._names.tap(link.alias):
+                    ports.add(link.alias)
             for id in self._spaces("n-"):
                 networks.add(id)
             return Existing(
@@ -161,17 +160,23 @@ class LinuxNetwork:
         """Stop serving from this process; the networks stay."""
         self._listeners.close()
 
-    def _mend(self) -> None:
-        if self._fabric.state == State() or not self._fabric.space.exists():
-            return
+    def _mended(self) -> list[Link]:
+        """The fabric's links, after what was broken is whole again as far as that succeeds."""
+        if not self._fabric.space.exists():
+            return []
+        links = self._fabric.space.links()
+        found = links.all()
         try:
-            self._fabric.ensure()
-            links = self._fabric.space.links()
-            self._networks.mend({link.name for link in links.all()})
-            self._ports.mend(links.all())
-            self._routers.mend({link.name for link in links.all()})
+            if self._fabric.state != State():
+                self._fabric.ensure()
+            if self._networks.mend({link.name for link in found}):
+                found = links.all()
+            self._ports.mend(found)
+            if self._routers.mend({link.name for link in found}):
+                found = links.all()
         except DriverFault as fault:
             _LOG.warning("not mended: %s", fault.why)
+        return found
 
     def _spaces(self, kind: str) -> list[str]:
         prefix = self._names.prefix + kind

@@ -84,8 +84,9 @@ class Networks:
                 if links.find("ns0") is not None and any(subnet.dhcp for subnet in network.subnets):
                     self._listeners.ensure_network(id, space, _has_ipv6(network))
 
-    def mend(self, present: Set[str]) -> None:
-        """Make networks whole again whose links are not all among the fabric's, or whose DHCP server is gone."""
+    def mend(self, present: Set[str]) -> bool:
+        """Make networks whole again that lost a link in the fabric or their DHCP server; whether there was one."""
+        mended = False
         for id, network in list(self._specs.held.items()):
             served = any(subnet.dhcp and subnet.dhcp_ip for subnet in network.subnets)
             parts = {self._names.bridge(id)}
@@ -94,6 +95,8 @@ class Networks:
             if not parts <= present or (served and not self._server(id).process()):
                 _LOG.warning("network %s has lost a part: made again", id)
                 self.ensure(network)
+                mended = True
+        return mended
 
     def space(self, network_id: str) -> Namespace:
         if network_id not in self._spaces:

@@ -45,9 +45,12 @@ def nat_text(router: Router, gateway_link: str) -> str:
         if router.snat and address:
             lines.append(f'  oifname "{gateway_link}" ip saddr != {address} snat to {address}')
     lines += [" }", "}"]
-    for floating in router.floating:
-        lines.append(f"add element ip nut inward {{ {floating.floating_ip} : {floating.fixed_ip} }}")
-        lines.append(f"add element ip nut outward {{ {floating.fixed_ip} : {floating.floating_ip} }}")
+    outward: dict[str, str] = {}
+    for outer, inner in {floating.floating_ip: floating.fixed_ip for floating in router.floating}.items():
+        lines.append(f"add element ip nut inward {{ {outer} : {inner} }}")
+        outward.setdefault(inner, outer)  # of several, a guest goes out by its first
+    for inner, outer in outward.items():
+        lines.append(f"add element ip nut outward {{ {inner} : {outer} }}")
     return "\n".join(lines) + "\n"
 
 

@@ -44,6 +44,7 @@ class Routers:
         self._networks = networks
         self._listeners = listeners
         self._spaces: dict[str, Namespace] = {}
+        self._settled: set[str] = set()  # routers whose last call in this process went through: no stray legs
 
     def ensure(self, router: Router) -> None:
         id = checked(router.router_id)
@@ -54,10 +55,13 @@ class Routers:
         if router.floating and router.gateway is None:
             raise DriverFault(f"router {id} has floating addresses but no gateway", final=True)
         before = self._specs.held.get(id)
+        settled = id in self._settled
+        self._settled.discard(id)
         self._specs.put(id, router)
         space = self.space(id)
         space.ensure(_SYSCTLS)
-        self._remove_old_legs(router, space)
+        if before is None or not settled or {*_legs(before)} - {*_legs(router)}:
+            self._remove_old_legs(router, space)
         announce: list[tuple[str, str]] = []
         gateway = router.gateway
         for leg in router.legs:
@@ -76,6 +80,7 @@ class Routers:
         if announce and router.up:
             Thread(target=_announce, args=(space.path, announce), name="announce", daemon=True).start()
         self._end_connections(before, router, space)
+        self._settled.add(id)
         for why in refused:
             _LOG.warning("router %s: %s", id, why)  # a next hop on a leg that is gone: the rest of the router works
 
@@ -88,6 +93,7 @@ class Routers:
             links.delete_all([link.name for link in links.all() if link.name.startswith("rl") and link.alias == id])
         space.delete()
         self._spaces.pop(id, None)
+        self._settled.discard(id)
         self._specs.drop(id)
 
     def adopt(self) -> None:
@@ -96,13 +102,16 @@ class Routers:
             if self.space(id).exists():
                 self._listen(self._specs.held[id])
 
-    def mend(self, present: Set[str]) -> None:
-        """Make routers whole again whose legs are not all among the fabric's links."""
+    def mend(self, present: Set[str]) -> bool:
+        """Make routers whole again whose legs are not all among the fabric's links; whether there was one."""
+        mended = False
         for id, router in list(self._specs.held.items()):
             ends = {self._names.leg_end(leg.port_id) for leg in _legs(router)}
             if not ends <= present or not self.space(id).exists():
                 _LOG.warning("router %s has lost a part: made again", id)
                 self.ensure(router)
+                mended = True
+        return mended
 
     def network_changed(self, network: Network) -> None:
         """Routers with a leg on the network advertise its subnets as they are now."""
