@@ -1,6 +1,4 @@
-"""The `linux` network driver with guests on it: leases, rules, spoofing, metadata, floating IPs, kills, two clouds."""
-
-# house: file-length waived 2026-11-22: one driver from top to bottom; to be split by capability
+"""The `linux` network driver with guests on it: leases, rules, spoofing, metadata, routers and floating IPs."""
 
 import json
 import socket

@@ -9,7 +9,7 @@ import logging
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
 
@@ -147,6 +147,8 @@ class LinuxNetwork:
                 Namespace(name).delete()
             shutil.rmtree(self._names.run.parent, ignore_errors=True)
             shutil.rmtree(self._directory, ignore_errors=True)
+            with suppress(OSError):  # other clouds are there
+                self._names.run.parent.parent.rmdir()
             for specs in (self._networks_specs, self._zone_specs, self._group_specs, self._port_specs,
                           self._router_specs):  # fmt: skip
                 specs.held.clear()
