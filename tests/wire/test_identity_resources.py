@@ -256,7 +256,8 @@ def test_a_manager_of_a_domain_sees_and_manages_that_domain_only(rig: Rig) -> No
     answer = rig.password("manager", "manager", {"domain": {"id": domain["id"]}}, domain=domain["id"])
     token = answer.headers["X-Subject-Token"]
     assert names(rig.get("/users", token=token), "users") == {"manager"}
-    mine = rig.post("/users", {"user": {"name": "mine"}}, token=token)
+    assert rig.post("/users", {"user": {"name": "mine"}}, token=token).status_code == 403
+    mine = rig.post("/users", {"user": {"name": "mine", "domain_id": domain["id"]}}, token=token)
     assert mine.status_code == 201
     assert mine.json()["user"]["domain_id"] == domain["id"]
     assert rig.post("/users", {"user": {"name": "x", "domain_id": "default"}}, token=token).status_code == 403

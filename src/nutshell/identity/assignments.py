@@ -109,11 +109,8 @@ def _routes(kind: str, actor_kind: str, inherited: bool) -> None:
         role = found(ask, Role, ask.params["role_id"])
         actor = found(ask, actor_noun, ask.params["actor_id"])
         place = None if kind == SYSTEM else target_row(ask)
-        if role.domain_id and (place is None or role.domain_id != (place.domain_id or place.id)):
-            raise Forbidden(
-                f"{kind.capitalize()} {place.id if place else SYSTEM} must be in the same domain as the role"
-                f" {role.id} being assigned."
-            )
+        if role.domain_id and place is not None and not place.is_domain and role.domain_id != place.domain_id:
+            raise Forbidden(f"Project {place.id} must be in the same domain as the role {role.id} being assigned.")
         assign(ask.tx, ask.cloud.clock.new_hex_id(), actor, place, role, inherited)
 
     @call("HEAD", one, rule("check"), target=target, http=204)

@@ -12,7 +12,7 @@ from nutshell.core.resource import Resource, field
 from nutshell.core.service import Answer, Ask
 from nutshell.identity.credentials import Vault
 from nutshell.identity.errors import Missing
-from nutshell.identity.projects import Project
+from nutshell.identity.projects import DEFAULT_DOMAIN, Project
 from nutshell.identity.service import call
 
 Settings = dict[str, dict[str, Any]]
@@ -238,6 +238,31 @@ def delete_option(ask: Ask[Any]) -> None:
         raise _missing(ask, f"option {option} in group {group}")
     del settings[group][option]
     _keep(ask, row, {g: options for g, options in settings.items() if options})
+
+
+# -- what everybody may know: the rules for passwords (we have none)
+
+COMPLIANCE = {"password_regex": None, "password_regex_description": None}
+
+
+@call("GET", "/domains/{id}/config/security_compliance", "get_security_compliance_domain_config")
+def show_compliance(ask: Ask[Any]) -> Any:
+    _compliance(ask)
+    return {"config": {"security_compliance": COMPLIANCE}}
+
+
+@call("GET", "/domains/{id}/config/security_compliance/{option}", "get_security_compliance_domain_config")
+def show_compliance_option(ask: Ask[Any]) -> Any:
+    _compliance(ask)
+    option = ask.params["option"]
+    if option not in COMPLIANCE:
+        raise Forbidden(f"Invalid domain specific configuration: {option} may not be read.")
+    return {"config": {option: COMPLIANCE[option]}}
+
+
+def _compliance(ask: Ask[Any]) -> None:
+    if _domain(ask).id != DEFAULT_DOMAIN:
+        raise Forbidden("Invalid domain specific configuration: only the default domain's rules may be read.")
 
 
 # -- what holds where nothing is set

@@ -10,8 +10,8 @@ from nutshell.core.schema import Body
 from nutshell.core.service import Ask
 from nutshell.identity.errors import Missing
 from nutshell.identity.filters import text_filters
-from nutshell.identity.projects import NOT_BLANK, Project, own_domain, refuse_twin, seen_by
-from nutshell.identity.service import call, flat, found, merged_extra, named
+from nutshell.identity.projects import NOT_BLANK, Project, named_domain, own_domain, refuse_twin, seen_by
+from nutshell.identity.service import call, existing, flat, found, merged_extra, named
 from nutshell.identity.users import User, user_target
 
 
@@ -48,7 +48,7 @@ class ChangedGroup(Body, extras="keep"):
 
 
 def new_target(ask: Ask[Any]) -> dict[str, Any]:
-    return {"target.group.domain_id": own_domain(ask, "group")}
+    return named_domain(ask, "group")
 
 
 def _listing(ask: Ask[Any]) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def update_group(ask: Ask[Any]) -> Group:
     return ask.tx.put(row, **merged_extra(row, given))
 
 
-@call("DELETE", "/groups/{id}", "delete_group", noun=Group, target=named(Group), http=204)
+@call("DELETE", "/groups/{id}", "delete_group", noun=Group, target=existing(Group), http=204)
 def delete_group(ask: Ask[Any]) -> None:
     from nutshell.identity.scopes import drop_group
 
@@ -115,7 +115,7 @@ def _pair(ask: Ask[Any]) -> tuple[Group, User, Membership | None]:
 def list_members(ask: Ask[Any]) -> Any:
     group = found(ask, Group)
     ids = [m.user_id for m in ask.tx.find(Membership, group_id=group.id)]
-    return page_answer(ask, User, select_page(ask, User, User.c("id").in_(ids)))
+    return page_answer(ask, User, select_page(ask, User, User.c("id").in_(ids), **seen_by(ask)))
 
 
 @call("HEAD", "/groups/{id}/users/{user_id}", "check_user_in_group", target=_pair_target, http=204)
@@ -146,4 +146,4 @@ def remove_member(ask: Ask[Any]) -> None:
 def list_groups_of(ask: Ask[Any]) -> Any:
     user = found(ask, User)
     ids = [m.group_id for m in ask.tx.find(Membership, user_id=user.id)]
-    return page_answer(ask, Group, select_page(ask, Group, Group.c("id").in_(ids)))
+    return page_answer(ask, Group, select_page(ask, Group, Group.c("id").in_(ids), **seen_by(ask)))

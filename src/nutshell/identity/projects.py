@@ -123,10 +123,14 @@ def own_domain(ask: Ask[Any], wrap: str) -> str:
     return named_id if isinstance(named_id, str) and named_id else ask.who.domain_id or DEFAULT_DOMAIN
 
 
+def named_domain(ask: Ask[Any], wrap: str) -> dict[str, Any]:
+    """The target of rules on something new: the domain that the body names, if any."""
+    named_id = _given(ask, wrap).get("domain_id")
+    return {f"target.{wrap}.domain_id": named_id} if isinstance(named_id, str) else {}
+
+
 def new_target(ask: Ask[Any]) -> dict[str, Any]:
-    given = _given(ask, "project")
-    domain = "" if given.get("is_domain") is True else own_domain(ask, "project")
-    return {"target.project.domain_id": domain or "None", "target.project.parent_id": str(given.get("parent_id"))}
+    return named_domain(ask, "project")
 
 
 def listing_target(ask: Ask[Any]) -> dict[str, Any]:

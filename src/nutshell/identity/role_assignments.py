@@ -11,6 +11,7 @@ from nutshell.core.errors import BadRequest
 from nutshell.core.service import Ask
 from nutshell.core.store import Tx
 from nutshell.identity.assignments import SYSTEM, Assignment
+from nutshell.identity.errors import Missing
 from nutshell.identity.groups import Group, Membership
 from nutshell.identity.projects import Project, subtree
 from nutshell.identity.roles import Role, expand
@@ -60,7 +61,7 @@ def wanted(ask: Ask[Any]) -> Wanted:
         system=ask.asked("scope.system"),
         inherited=ask.asked("scope.OS-INHERIT:inherited_to"),
         effective=ask.flag("effective") or ask.asked("effective", "no") == "",
-        tree=ask.flag("include_subtree") or ask.asked("include_subtree", "no") == "",
+        tree=_tree(ask),
     )
     if found.inherited not in ("", "projects"):
         raise BadRequest("Invalid value for the filter scope.OS-INHERIT:inherited_to: only projects inherit.")
@@ -78,10 +79,23 @@ def wanted(ask: Ask[Any]) -> Wanted:
 
 
 def _target(ask: Ask[Any]) -> dict[str, Any]:
+    if _tree(ask) and ask.asked("scope.project.id"):
+        project = ask.tx.get(Project, ask.asked("scope.project.id"))
+        if project is None:
+            raise Missing(kind="project", id=ask.asked("scope.project.id"))
+        return {"target.domain_id": project.domain_id or "None"}
     return {"target.domain_id": ask.who.domain_id or "None"}
 
 
-@call("GET", "/role_assignments", "list_role_assignments", target=_target)
+def _tree(ask: Ask[Any]) -> bool:
+    return ask.flag("include_subtree") or ask.asked("include_subtree", "no") == ""
+
+
+def _rule(ask: Ask[Any]) -> str:
+    return "list_role_assignments_for_tree" if _tree(ask) else "list_role_assignments"
+
+
+@call("GET", "/role_assignments", _rule, target=_target)
 def list_assignments(ask: Ask[Any]) -> Any:
     tx, want = ask.tx, wanted(ask)
     scopes = _scopes(tx, want)

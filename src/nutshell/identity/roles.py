@@ -1,5 +1,6 @@
 """Roles, and which role implies which (Identity API v3, "Roles", "Implied roles")."""
 
+from collections.abc import Callable
 from typing import Any
 
 from nutshell.core.errors import BadRequest, Forbidden
@@ -9,10 +10,10 @@ from nutshell.core.resource import Resource, field
 from nutshell.core.schema import Body
 from nutshell.core.service import Answer, Ask
 from nutshell.core.store import Tx
-from nutshell.identity.errors import ForbiddenAction, ImmutableDelete, ImmutableUpdate, Missing
+from nutshell.identity.errors import ImmutableDelete, ImmutableUpdate, Missing
 from nutshell.identity.filters import text_filters
 from nutshell.identity.projects import NOT_BLANK, Project, check_options, refuse_twin
-from nutshell.identity.service import call, flat, found, merged_extra
+from nutshell.identity.service import call, existing, found, merged_extra
 
 
 class Role(Resource, service="identity", one="role", many="roles", extras="keep", unique=(("domain_id", "name"),)):
@@ -62,34 +63,34 @@ class ChangedRole(Body, extras="keep"):
     options: dict[str, Any] = field(factory=dict)
 
 
-def target(ask: Ask[Any]) -> dict[str, Any]:
-    """The role as a target; a domain's own role has rules of its own (…_domain_role)."""
-    ask.target = ask.tx.get(Role, ask.params["id"])
-    return flat("role", ask.target)
+def _rule(verb: str) -> Callable[[Ask[Any]], str]:
+    """A domain's own role has rules of its own (…_domain_role)."""
+    return lambda ask: f"{verb}_domain_role" if ask.target.domain_id else f"{verb}_role"
 
 
-def _domain_rule(ask: Ask[Any], verb: str) -> None:
-    if ask.target is not None and ask.target.domain_id:
-        if ask.who.domain_id:
-            raise ForbiddenAction(rule=f"identity:{verb}_domain_role")
-        ask.must(f"identity:{verb}_domain_role", flat("role", ask.target))
+def _listing_rule(ask: Ask[Any]) -> str:
+    return "list_domain_roles" if ask.asked("domain_id") else "list_roles"
 
 
-@call("GET", "/roles", "list_roles", noun=Role)
+def _new_rule(ask: Ask[Any]) -> str:
+    given = ask.body.get("role") if isinstance(ask.body, dict) else None
+    return "create_domain_role" if isinstance(given, dict) and given.get("domain_id") else "create_role"
+
+
+_target = existing(Role)
+
+
+@call("GET", "/roles", _listing_rule, noun=Role)
 def list_roles(ask: Ask[Any]) -> Any:
-    domain_id = ask.asked("domain_id")
-    if domain_id:
-        ask.must("identity:list_domain_roles", {})
-    return page_answer(ask, Role, select_page(ask, Role, domain_id=domain_id))
+    return page_answer(ask, Role, select_page(ask, Role, domain_id=ask.asked("domain_id")))
 
 
-@call("GET", "/roles/{id}", "get_role", noun=Role, target=target)
+@call("GET", "/roles/{id}", _rule("get"), noun=Role, target=_target)
 def show_role(ask: Ask[Any]) -> Role:
-    _domain_rule(ask, "get")
     return found(ask, Role)
 
 
-@call("POST", "/roles", "create_role", noun=Role, body=NewRole, http=201)
+@call("POST", "/roles", _new_rule, noun=Role, body=NewRole, http=201)
 def create_role(ask: Ask[Any]) -> Role:
     given = ask.given
     check_options(given, "role")
@@ -100,10 +101,9 @@ def create_role(ask: Ask[Any]) -> Role:
     return ask.tx.add(Role(id=ask.cloud.clock.new_hex_id(), **given))
 
 
-@call("PATCH", "/roles/{id}", "update_role", noun=Role, body=ChangedRole, target=target)
+@call("PATCH", "/roles/{id}", _rule("update"), noun=Role, body=ChangedRole, target=_target)
 def update_role(ask: Ask[Any]) -> Role:
     row, given = found(ask, Role), ask.given
-    _domain_rule(ask, "update")
     check_options(given, "role")
     if "options" in given:
         given["options"] = {k: v for k, v in {**row.options, **given["options"]}.items() if v is not None}
@@ -116,10 +116,9 @@ def update_role(ask: Ask[Any]) -> Role:
     return ask.tx.put(row, **merged_extra(row, given))
 
 
-@call("DELETE", "/roles/{id}", "delete_role", noun=Role, target=target, http=204)
+@call("DELETE", "/roles/{id}", _rule("delete"), noun=Role, target=_target, http=204)
 def delete_role(ask: Ask[Any]) -> None:
     row = found(ask, Role)
-    _domain_rule(ask, "delete")
     if row.options.get("immutable"):
         raise ImmutableDelete(kind="role", id=row.id)
     drop_role(ask.tx, row)
@@ -152,7 +151,7 @@ def _one_pair(ask: Ask[Any], prior: Role, implied: Role) -> dict[str, Any]:
     }
 
 
-def _existing(ask: Ask[Any]) -> tuple[Role, Role, Implication]:
+def _pair_row(ask: Ask[Any]) -> tuple[Role, Role, Implication]:
     prior, implied = _pair(ask)
     row = ask.tx.one(Implication, prior_id=prior.id, implied_id=implied.id)
     if row is None:
@@ -175,12 +174,12 @@ def list_implied(ask: Ask[Any]) -> Any:
 
 @call("GET", "/roles/{id}/implies/{implied_id}", "get_implied_role")
 def show_implied(ask: Ask[Any]) -> Any:
-    return _one_pair(ask, *_existing(ask)[:2])
+    return _one_pair(ask, *_pair_row(ask)[:2])
 
 
 @call("HEAD", "/roles/{id}/implies/{implied_id}", "check_implied_role", http=204)
 def has_implied(ask: Ask[Any]) -> None:
-    _existing(ask)
+    _pair_row(ask)
 
 
 @call("PUT", "/roles/{id}/implies/{implied_id}", "create_implied_role", http=201)
@@ -197,7 +196,7 @@ def add_implied(ask: Ask[Any]) -> Any:
 
 @call("DELETE", "/roles/{id}/implies/{implied_id}", "delete_implied_role", http=204)
 def drop_implied(ask: Ask[Any]) -> None:
-    ask.tx.drop(_existing(ask)[2])
+    ask.tx.drop(_pair_row(ask)[2])
 
 
 @call("GET", "/role_inferences", "list_role_inference_rules")

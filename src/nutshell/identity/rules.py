@@ -153,6 +153,9 @@ _RULES: dict[str, str] = {
     ),
 }
 RULES = {f"identity:{name}": text for name, text in _RULES.items()}
+# Routes whose rule depends on the request check the right one themselves; their own lets everybody pass.
+BY_REQUEST = "by_request"
+RULES[f"identity:{BY_REQUEST}"] = ""
 
 # Operations that a token scoped to a domain may not call, whatever its roles: those that concern the whole cloud.
 NOT_DOMAIN = frozenset(

@@ -11,11 +11,12 @@ from nutshell.core.clock import iso_micros_z
 from nutshell.core.resource import Resource
 from nutshell.core.service import Ask, Service
 from nutshell.identity.errors import ForbiddenAction, Missing, render_error
-from nutshell.identity.rules import NOT_DOMAIN, NOT_SYSTEM, RULES
+from nutshell.identity.rules import BY_REQUEST, NOT_DOMAIN, NOT_SYSTEM, RULES
 
 Row = TypeVar("Row", bound=Resource)
 Target = Callable[[Ask[Any]], Mapping[str, Any]]
 Handler = Callable[[Ask[Any]], Any]
+Choice = Callable[[Ask[Any]], str]
 
 
 def page_links(ask: Ask[Any], many: str, rows: Sequence[Any], more: bool) -> dict[str, Any]:
@@ -58,20 +59,24 @@ def no_target(ask: Ask[Any]) -> Mapping[str, Any]:
 
 
 def call(
-    method: str, path: str, rule: str, *, target: Target = no_target, http: int = 200, **rest: Any
+    method: str, path: str, rule: str | Choice, *, target: Target = no_target, http: int = 200, **rest: Any
 ) -> Callable[[Handler], Handler]:
-    """A route of Identity: `rule` without "identity:"; `target` is what the rule is checked against.
+    """A route of Identity: `rule` without "identity:", or what chooses it; `target`: what it is checked against.
 
     As in Keystone a caller is told 404 only after policy let the request pass, so `target` must not raise for a
     missing row. Tokens of a scope that the operation does not admit are refused whatever their roles.
     """
-    name = f"identity:{rule}"
 
     def against(ask: Ask[Any]) -> Mapping[str, Any]:
-        if (ask.who.domain_id and rule in NOT_DOMAIN) or (ask.who.system and rule in NOT_SYSTEM):
-            raise ForbiddenAction(rule=name)
-        return target(ask)
+        facts = target(ask)
+        chosen = rule if isinstance(rule, str) else rule(ask)
+        if (ask.who.domain_id and chosen in NOT_DOMAIN) or (ask.who.system and chosen in NOT_SYSTEM):
+            raise ForbiddenAction(rule=f"identity:{chosen}")
+        if chosen is not rule:
+            ask.must(f"identity:{chosen}", facts)
+        return facts
 
+    name = f"identity:{rule if isinstance(rule, str) else BY_REQUEST}"
     return identity.route(method, path, rule=name, against=against, http=http, **rest)
 
 
@@ -82,6 +87,17 @@ def named(noun: type[Resource], prefix: str = "", param: str = "id") -> Target:
         row = ask.tx.get(noun, ask.params[param])
         ask.target = row
         return flat(prefix or noun.one, row)
+
+    return find
+
+
+def existing(noun: type[Resource], prefix: str = "", param: str = "id") -> Target:
+    """As `named`, for the few operations that tell everybody 404 before policy is asked."""
+
+    def find(ask: Ask[Any]) -> Mapping[str, Any]:
+        facts = named(noun, prefix, param)(ask)
+        found(ask, noun)
+        return facts
 
     return find
 

@@ -12,7 +12,15 @@ from nutshell.core.service import Ask
 from nutshell.identity.errors import Missing
 from nutshell.identity.filters import text_filters
 from nutshell.identity.passwords import Passwords
-from nutshell.identity.projects import NOT_BLANK, Project, listing_target, own_domain, refuse_twin, seen_by
+from nutshell.identity.projects import (
+    NOT_BLANK,
+    Project,
+    listing_target,
+    named_domain,
+    own_domain,
+    refuse_twin,
+    seen_by,
+)
 from nutshell.identity.service import call, flat, found, identity, merged_extra, named
 
 LONGEST_PASSWORD = 4096
@@ -83,7 +91,7 @@ class OwnPassword(Body):
 
 
 def new_target(ask: Ask[Any]) -> dict[str, Any]:
-    return {"target.user.domain_id": own_domain(ask, "user")}
+    return named_domain(ask, "user")
 
 
 def target(ask: Ask[Any]) -> dict[str, Any]:
