@@ -7,6 +7,7 @@ conductor are parts of the API process and named as clients expect them.
 import uuid
 from typing import Any
 
+from nutshell.compute.aggregates import forget_host
 from nutshell.compute.nodes import SPACE, Node, is_up
 from nutshell.compute.servers.noun import Server
 from nutshell.compute.service import compute
@@ -185,4 +186,5 @@ def delete(ask: Ask[Any]) -> None:
                        " first.")  # fmt: skip
     if Placement in ask.cloud.ports:
         ask.cloud.port(Placement).remove_provider(ask.tx, node.id)
+    forget_host(ask.tx, node.name)
     ask.tx.drop(node)

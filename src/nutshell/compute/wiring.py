@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nutshell.compute import (  # noqa: F401 - they declare their routes
+    aggregates,
     attachments,
     consoles,
     flavors,
@@ -14,6 +15,7 @@ from nutshell.compute import (  # noqa: F401 - they declare their routes
     interfaces,
     keypairs,
     limits,
+    server_groups,
     zones,
 )
 from nutshell.compute.capability import Consoles, Disks, HotPluggable, Hypervisor, Pausable, Watchable

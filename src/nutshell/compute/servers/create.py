@@ -13,6 +13,7 @@ from nutshell.compute.errors import FlavorUnknown, KeypairUnknown
 from nutshell.compute.flavors import Flavor, find_flavor
 from nutshell.compute.keypairs import KeyPair, find_keypair
 from nutshell.compute.nodes import Node
+from nutshell.compute.server_groups import check_joining
 from nutshell.compute.servers import checks
 from nutshell.compute.servers.drives import Drive, check_order, free_devices, is_uuid, read_drives
 from nutshell.compute.servers.nics import Nic, choose_nics, read_nics
@@ -85,8 +86,11 @@ def create(ask: Ask[Any]) -> Answer:
     order = _order(ask, g, most)
     password = g.get("admin_pass") or make_password()
     count = _take_quota(ask, order.flavor, fewest, most)
+    hints = _hints(ask)
+    if hints.get("group"):
+        check_joining(ask, hints["group"], count)
     reservation = "r-" + ask.new_id().replace("-", "")[:8]
-    made = [_make(ask, g, order, i, count, reservation) for i in range(count)]
+    made = [_make(ask, order, hints, i, count, reservation) for i in range(count)]
     if wire.truth("return_reservation_id", g.get("return_reservation_id", False)):
         return Answer(202, {"reservation_id": reservation})
     first = made[0]
@@ -221,14 +225,13 @@ def _take_quota(ask: Ask[Any], flavor: Flavor, fewest: int, most: int) -> int:
     return count
 
 
-def _make(ask: Ask[Any], g: Mapping[str, Any], order: Order, index: int, count: int, reservation: str) -> Server:
-    tx, who = ask.tx, ask.who
+def _make(ask: Ask[Any], order: Order, hints: dict[str, Any], index: int, count: int, reservation: str) -> Server:
+    tx, who, g = ask.tx, ask.who, ask.given
     name = g["name"] if count == 1 else f"{g['name']}-{index + 1}"
     hostname = g.get("hostname")
     if hostname and count > 1:
         hostname = f"{hostname}-{index + 1}"
     server_id = ask.new_id()
-    hints = _hints(ask)
     row = Server(
         id=server_id,
         project_id=who.project_id,

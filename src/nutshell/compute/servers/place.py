@@ -3,11 +3,12 @@
 When nothing fits, the answer says of every host what it lacked.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
 from nutshell.compute.nodes import DEFAULT_ZONE, Node, is_up
+from nutshell.compute.server_groups import Standing, standing
 from nutshell.compute.servers.noun import Server
 from nutshell.compute.servers.work import Hopeless
 from nutshell.core.store import Tx
@@ -40,11 +41,10 @@ def choose_host(tx: Tx, placement: Placement, server: Server) -> str:
     """The host that now holds the server's claim. Hopeless, naming each host's lack, when there is none."""
     want = wanted(server.flavor, server.local)
     nodes = {n.id: n for n in tx.find(Node)}
-    barred = {i: why for i, n in nodes.items() if (why := _why_not(tx, n, server))}
-    for candidate in placement.fit(tx, want).candidates:
-        node = nodes.get(candidate.provider_id)
-        if node is None or node.id in barred:
-            continue
+    group = standing(tx, server)
+    barred = {i: why for i, n in nodes.items() if (why := _why_not(tx, n, server, group))}
+    fit = [nodes[c.provider_id] for c in placement.fit(tx, want).candidates if c.provider_id in nodes]
+    for node in sorted((n for n in fit if n.id not in barred), key=lambda n: group.cost(n.name)):
         if placement.claim(tx, server.id, node.id, want.resources, server.project_id, server.user_id):
             return node.name
     raise Hopeless("No valid host was found. " + _explain(tx, placement, want, nodes, barred))
@@ -58,7 +58,7 @@ def _explain(tx: Tx, placement: Placement, want: Wanted, nodes: Mapping[str, Nod
     return "; ".join(sorted(lines)[:20]) + ("; …" if len(lines) > 20 else "") + "."
 
 
-def _why_not(tx: Tx, node: Node, server: Server) -> str:
+def _why_not(tx: Tx, node: Node, server: Server, group: Standing) -> str:
     """Why a host must not be used for this server; "" when it may."""
     if not node.enabled:
         return "is disabled"
@@ -68,10 +68,10 @@ def _why_not(tx: Tx, node: Node, server: Server) -> str:
         return f"is not the requested host {server.wanted_host}"
     if server.pinned_zone and (node.zone or DEFAULT_ZONE) != server.pinned_zone:
         return f"is not in zone {server.pinned_zone}"
-    return _hinted(tx, node, server)
+    return _hinted(tx, node, server, group)
 
 
-def _hinted(tx: Tx, node: Node, server: Server) -> str:
+def _hinted(tx: Tx, node: Node, server: Server, group: Standing) -> str:
     for hint, together in (("same_host", True), ("different_host", False)):
         named = server.hints.get(hint)
         if not named:
@@ -80,29 +80,4 @@ def _hinted(tx: Tx, node: Node, server: Server) -> str:
         here = any(s.host == node.name for s in tx.find(Server, id=ids))
         if here is not together:
             return f"does not meet the hint {hint}"
-    if server.server_group_id:
-        return _grouped(tx, node, server)
-    return ""
-
-
-def _grouped(tx: Tx, node: Node, server: Server) -> str:
-    """What the server's group says of this host."""
-    policy = group_policy(tx, server.server_group_id)
-    hosts: Sequence[str] = [
-        s.host for s in tx.find(Server, server_group_id=server.server_group_id) if s.host and s.id != server.id
-    ]
-    if policy == "affinity" and hosts and node.name not in hosts:
-        return "is not where the server's group is (affinity)"
-    if policy == "anti-affinity" and node.name in hosts:
-        return "has a server of the same group (anti-affinity)"
-    return ""
-
-
-def group_policy(tx: Tx, group_id: str) -> str:
-    """The policy of a server group; "" when there is no such group."""
-    try:
-        from nutshell.compute.server_groups import ServerGroup
-    except ImportError:
-        return ""
-    found = tx.get(ServerGroup, group_id)
-    return str(found.policy) if found is not None else ""
+    return group.bars(node.name)
