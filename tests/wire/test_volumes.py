@@ -405,3 +405,47 @@ def test_a_kill_while_a_volume_is_made_is_mended_at_the_next_start(tmp_path: Pat
         wait(running, done["id"])
     finally:
         running.close()
+
+
+def test_a_transfer_moves_a_volume_and_its_quota(cloud: app.Running) -> None:
+    made = make(cloud)
+    offer = call(cloud, "POST", "/volume-transfers", json={"transfer": {"volume_id": made["id"]}}).json()["transfer"]
+    wait(cloud, made["id"], "awaiting-transfer")
+    path = f"/volume-transfers/{offer['id']}"
+    assert call(cloud, "GET", path, OTHER).status_code == 404
+    assert "auth_key" not in call(cloud, "GET", path).json()["transfer"]
+    assert call(cloud, "POST", f"{path}/accept", OTHER, json={"accept": {"auth_key": "no"}}).status_code == 400
+    taken = call(cloud, "POST", f"{path}/accept", OTHER, json={"accept": {"auth_key": offer["auth_key"]}})
+    assert taken.status_code == 202
+    assert call(cloud, "GET", f"/volumes/{made['id']}").status_code == 404
+    assert call(cloud, "GET", f"/volumes/{made['id']}", OTHER).json()["volume"]["status"] == "available"
+    used = [call(cloud, "GET", "/limits", t).json()["limits"]["absolute"]["totalVolumesUsed"] for t in (MEMBER, OTHER)]
+    assert used == [0, 1]
+    assert call(cloud, "GET", path).status_code == 404
+
+
+def test_a_type_no_pool_suits_ends_in_an_error_that_says_why(cloud: app.Running) -> None:
+    kind = {"volume_type": {"name": "odd", "extra_specs": {"storage_protocol": "carrier pigeon"}}}
+    assert call(cloud, "POST", "/types", ADMIN, json=kind).status_code == 200
+    volume = call(cloud, "POST", "/volumes", json={"volume": {"size": 1, "volume_type": "odd"}}).json()["volume"]
+    wait(cloud, volume["id"], "error")
+    message = call(cloud, "GET", "/messages").json()["messages"][0]
+    assert message["resource_uuid"] == volume["id"]
+    assert call(cloud, "DELETE", f"/messages/{message['id']}").status_code == 204
+    assert call(cloud, "GET", "/messages").json()["messages"] == []
+
+
+def test_a_disabled_service_gets_no_new_volumes(cloud: app.Running) -> None:
+    host = call(cloud, "GET", "/os-services?binary=cinder-volume", ADMIN).json()["services"][0]["host"]
+    body = {"host": host, "binary": "cinder-volume"}
+    assert call(cloud, "PUT", "/os-services/disable", MEMBER, json=body).status_code == 403
+    assert call(cloud, "PUT", "/os-services/disable", ADMIN, json={**body, "host": "no"}).status_code == 404
+    assert call(cloud, "PUT", "/os-services/disable-log-reason", ADMIN, json=body).status_code == 400
+    told = call(cloud, "PUT", "/os-services/disable", ADMIN, json=body).json()
+    assert told["status"] == "disabled"
+    volume = call(cloud, "POST", "/volumes", json={"volume": {"size": 1}}).json()["volume"]
+    wait(cloud, volume["id"], "error")
+    assert call(cloud, "PUT", "/os-services/enable", ADMIN, json=body).status_code == 200
+    make(cloud)
+    shown = call(cloud, "GET", f"/os-hosts/{host}", ADMIN).json()["host"]
+    assert shown[0]["resource"]["volume_count"] == "1"

@@ -23,7 +23,7 @@ class PoolFacts:
     name: str  # "host@backend#pool"
     total: int
     free: int
-    vendor: str = "Nutshell"
+    vendor: str = "Open Source"
     protocol: str = "file"
 
 

@@ -1,20 +1,18 @@
-"""What the service is made of: versions, extensions, zones, services and pools (Block Storage API v3)."""
+"""What the service is made of: versions, extensions and zones (Block Storage API v3)."""
 
 from typing import Any
 
-from nutshell.core.clock import iso_micros
-from nutshell.core.drivers import DriverFault
 from nutshell.core.service import Answer, Ask
-from nutshell.volume.capability import VolumeDriver
-from nutshell.volume.making import GIB
 from nutshell.volume.service import volume
 from nutshell.volume.tables import ZONE
 
 EXTENSIONS = (
     ("AdminActions", "os-admin-actions", "2012-08-25"),
     ("AvailabilityZones", "os-availability-zone", "2013-06-27"),
+    ("Capabilities", "capabilities", "2015-08-31"),
     ("ExtendedServices", "os-extended-services", "2014-01-10"),
     ("ExtendedSnapshotAttributes", "os-extended-snapshot-attributes", "2012-06-19"),
+    ("Hosts", "os-hosts", "2011-06-29"),
     ("QuotaClasses", "os-quota-class-sets", "2012-03-12"),
     ("Quotas", "os-quota-sets", "2011-08-08"),
     ("SchedulerHints", "OS-SCH-HNT", "2013-04-18"),
@@ -74,62 +72,3 @@ def list_extensions(ask: Ask[Any]) -> Answer:
 @volume.route("GET", "/os-availability-zone", rule="volume:get_all")
 def list_zones(ask: Ask[Any]) -> Answer:
     return Answer(200, {"availabilityZoneInfo": [{"zoneName": ZONE, "zoneState": {"available": True}}]})
-
-
-def _pools(ask: Ask[Any]) -> Any:
-    try:
-        return ask.cloud.driver(VolumeDriver).pools()
-    except DriverFault:
-        return []
-
-
-@volume.route("GET", "/scheduler-stats/get_pools", rule="scheduler_extension:scheduler_stats:get_pools", slow=True,
-              before=_pools)  # fmt: skip
-def list_pools(ask: Ask[Any]) -> Answer:
-    found = []
-    for pool in ask.prepared:
-        one: dict[str, Any] = {"name": pool.name}
-        if ask.flag("detail"):
-            one["capabilities"] = {
-                "pool_name": pool.name.partition("#")[2],
-                "total_capacity_gb": pool.total // GIB,
-                "free_capacity_gb": pool.free // GIB,
-                "reserved_percentage": 0,
-                "vendor_name": pool.vendor,
-                "driver_version": "1.0",
-                "storage_protocol": pool.protocol,
-                "volume_backend_name": pool.name.partition("@")[2].partition("#")[0],
-                "QoS_support": False,
-                "multiattach": True,
-                "timestamp": iso_micros(ask.now),
-            }
-        found.append(one)
-    return Answer(200, {"pools": found})
-
-
-@volume.route("GET", "/os-services", rule="volume_extension:services:index", before=_pools)
-def list_services(ask: Ask[Any]) -> Answer:
-    """The parts that work, by what answers: the scheduler is this process, a store is one that names its pools."""
-    hosts = sorted({pool.name.partition("#")[0] for pool in ask.prepared})
-    rows = [("cinder-scheduler", "nutshell"), *(("cinder-volume", host) for host in hosts)]
-    binary, host = ask.asked("binary"), ask.asked("host")
-    found = [
-        {
-            "binary": name,
-            "host": where,
-            "zone": ZONE,
-            "status": "enabled",
-            "state": "up",
-            "updated_at": iso_micros(ask.now),
-            "disabled_reason": None,
-        }
-        for name, where in rows
-        if binary in ("", name) and host in ("", where, where.partition("@")[0])
-    ]
-    return Answer(200, {"services": found})
-
-
-@volume.route("GET", "/messages", rule="message:get_all", since="3.3")
-def list_messages(ask: Ask[Any]) -> Answer:
-    """Faults stand in the volumes themselves; nothing is kept apart yet (docs/limits/volume.md)."""
-    return Answer(200, {"messages": []})

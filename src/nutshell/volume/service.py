@@ -116,6 +116,8 @@ def list_counted(ask: Ask[Any]) -> Answer:
 def _listed(ask: Ask[Any], *, counted: bool) -> Answer:
     noun = ask.route.noun
     assert noun is not None
+    if "sort_key" in ask.query:  # names of older clients
+        ask.query = {**ask.query, "sort_key": [n.removeprefix("display_") for n in ask.query["sort_key"]]}
     equals = scope(ask)
     page = select_page(ask, noun, **equals)
     body = {noun.many: render_rows(ask, noun, page.rows, ask.route.view)}

@@ -8,9 +8,23 @@ from nutshell.core.drivers import DriverFault
 from nutshell.core.store import Tx
 from nutshell.image.port import Images
 from nutshell.volume.capability import Growable, ImageMaking, Snapshotting, VolumeDriver
+from nutshell.volume.hosts import usable
 from nutshell.volume.making import GIB, forget, forget_snapshot
+from nutshell.volume.messages import tell
 from nutshell.volume.states import Seen, Task, Want
-from nutshell.volume.tables import Snapshot, Volume, save
+from nutshell.volume.tables import Snapshot, Volume, VolumeType, save
+
+
+class NoPool(DriverFault):
+    """No pool has what the volume's type asks for."""
+
+    def __init__(self) -> None:
+        super().__init__("no pool has what the volume's type asks for, and is open to new volumes", final=True)
+
+
+def specs_of(tx: Tx, row: Volume) -> dict[str, str]:
+    kind = tx.find(VolumeType, id=row.type_id, deleted=True) if row.type_id else []
+    return kind[0].extra_specs if kind else {}
 
 
 def settle(cloud: Cloud, row: Volume) -> None:
@@ -29,10 +43,10 @@ def settle(cloud: Cloud, row: Volume) -> None:
     except DriverFault as fault:
         if not fault.final and cloud.clock.now() < row.deadline:
             raise
-        give_up(cloud, row, fault.why)
+        give_up(cloud, row, fault)
 
 
-def give_up(cloud: Cloud, row: Volume, why: str) -> None:
+def give_up(cloud: Cloud, row: Volume, why: DriverFault) -> None:
     """The failure is the volume's state until somebody acts."""
     if row.want == Want.ABSENT:
         failed = "error_deleting"
@@ -47,7 +61,10 @@ def give_up(cloud: Cloud, row: Volume, why: str) -> None:
         if row.task == Task.EXTENDING:
             refund = row.task_args["size"] - row.size
             cloud.quotas.give_back(tx, row.project_id, {"volume.gigabytes": refund})
-        save(tx, row, verb="error", failed=failed, fault=why, task=Task.NONE, due_at=None)
+        if failed == "error" and row.seen == Seen.NOTHING:
+            event_id = "VOLUME_VOLUME_001_003" if isinstance(why, NoPool) else "VOLUME_VOLUME_001_001"
+            tell(tx, row, cloud.clock.new_id(), event_id)
+        save(tx, row, verb="error", failed=failed, fault=why.why, task=Task.NONE, due_at=None)
 
     cloud.write(record)
 
@@ -63,6 +80,9 @@ def _remove(cloud: Cloud, row: Volume) -> None:
 
 def _create(cloud: Cloud, row: Volume) -> None:
     driver = cloud.driver(VolumeDriver)
+    pool = cloud.read(lambda tx: usable(tx, driver.pools(), specs_of(tx, row)))
+    if pool is None:
+        raise NoPool()
     size = row.size * GIB
     if row.snapshot_id:
         cloud.driver(Snapshotting).create_from_snapshot(row.id, size, row.snapshot_id)
@@ -77,7 +97,7 @@ def _create(cloud: Cloud, row: Volume) -> None:
         driver.create_from_image(row.id, size, str(images.path(image_id)), image.disk_format)
     else:
         driver.create(row.id, size)
-    cloud.write(lambda tx: save(tx, row, verb="created", seen=Seen.PRESENT, due_at=None, fault=""))
+    cloud.write(lambda tx: save(tx, row, verb="created", seen=Seen.PRESENT, host=pool.name, due_at=None, fault=""))
 
 
 def _extend(cloud: Cloud, row: Volume) -> None:

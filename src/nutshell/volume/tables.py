@@ -47,6 +47,7 @@ class Volume(
     failed: str = field(default="", hidden=True)  # the status after a failure: "error", "error_extending", …
     override: str = field(default="", hidden=True)  # the status an administrator gave it
     fault: str = field(default="", hidden=True)
+    host: str = field(default="", hidden=True)  # "host@backend#pool"
     deadline: float = field(default=0.0, hidden=True)
     request_id: str = field(default="", hidden=True)
     due_at: float | None = field(default=None, hidden=True, index=True)
@@ -119,7 +120,7 @@ class VolumeType(
     description: str | None = field(default=None, filter=True)
     is_public: bool = field(default=True)
     extra_specs: dict[str, str] = field(factory=dict, hidden=True)
-    qos_specs_id: str | None = field(default=None, see="volume_extension:access_types_qos_specs_id")
+    qos_specs_id: str | None = field(default=None, see="volume_extension:access_types_qos_specs_id", views="detail")
 
 
 class TypeAccess(

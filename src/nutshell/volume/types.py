@@ -107,7 +107,7 @@ class NewType(Body):
     is_public: bool = field(default=True, wire="os-volume-type-access:is_public")
 
 
-@volume.verb(VolumeType, "create", rule="volume_extension:type_create", body=NewType, http=200)
+@volume.verb(VolumeType, "create", rule="volume_extension:type_create", body=NewType, http=200, view="created")
 def create(ask: Ask[Any]) -> VolumeType:
     name = text(ask.given["name"], "name")
     if not name:
@@ -148,7 +148,7 @@ class ChangedType(Body):
     is_public: bool | None = field(default=None)
 
 
-@volume.verb(VolumeType, "update", rule="volume_extension:type_update", body=ChangedType)
+@volume.verb(VolumeType, "update", rule="volume_extension:type_update", body=ChangedType, view="created")
 def update(ask: Ask[VolumeType]) -> VolumeType:
     given = {k: v for k, v in ask.given.items() if v is not None}
     if not given:

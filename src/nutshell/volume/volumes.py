@@ -27,8 +27,6 @@ from nutshell.volume.service import (
 from nutshell.volume.states import Link
 from nutshell.volume.tables import Volume, VolumeAttachment, VolumeType, save
 
-HOST = "nutshell"
-
 
 @dataclass(frozen=True)
 class Related:
@@ -114,7 +112,7 @@ Volume.shows("os-vol-tenant-attr:tenant_id", views="detail", see="volume_extensi
     lambda row, ctx: row.project_id
 )
 Volume.shows("os-vol-host-attr:host", views="detail", see="volume_extension:volume_host_attribute")(
-    lambda row, ctx: f"{HOST}@file#pool" if row.seen else None
+    lambda row, ctx: row.host or None
 )
 for _name in ("migstat", "name_id"):
     Volume.shows(f"os-vol-mig-status-attr:{_name}", views="detail", see="volume_extension:volume_mig_status_attribute")(

@@ -9,7 +9,7 @@ from nutshell.core.config import CloudConfig
 from nutshell.core.drivers import find_driver
 from nutshell.core.reconcile import Loop, settling
 from nutshell.core.store import Tx
-from nutshell.volume import actions, attachments, drivers, limits, metadata, places, types
+from nutshell.volume import actions, attachments, drivers, hosts, limits, messages, metadata, places, transfers, types
 from nutshell.volume.capability import Growable, ImageMaking, Snapshotting, VolumeDriver
 from nutshell.volume.offers import VolumeOffers
 from nutshell.volume.port import Volumes
@@ -17,7 +17,17 @@ from nutshell.volume.service import volume as service
 from nutshell.volume.settling import settle, settle_snapshot
 from nutshell.volume.tables import DEFAULT_TYPE, Snapshot, Volume, VolumeType
 
-ROUTES_IN = (actions, attachments, limits, metadata, places, types)  # imported for the routes they declare
+ROUTES_IN = (
+    actions,
+    attachments,
+    hosts,
+    limits,
+    messages,
+    metadata,
+    places,
+    transfers,
+    types,
+)  # imported for the routes they declare
 CAPABILITIES = (VolumeDriver, Growable, Snapshotting, ImageMaking)
 SPACE = uuid.UUID("6e757473-6865-6c6c-8000-766f6c756d65")
 quotas = dict(limits.NAMES)
