@@ -229,11 +229,17 @@ def list_all(ask: Ask[Any]) -> Any:
     return page_answer(ask, ApplicationCredential, select_page(ask, ApplicationCredential, user_id=user.id))
 
 
+def _target(ask: Ask[Any]) -> dict[str, Any]:
+    """Whose it is, whatever the address says."""
+    row = ask.tx.get(ApplicationCredential, ask.params["credential_id"])
+    ask.target = row
+    return {"user_id": row.user_id if row is not None else ask.params["id"]}
+
+
 def _one(ask: Ask[Any]) -> ApplicationCredential:
-    row = ask.tx.one(ApplicationCredential, id=ask.params["credential_id"], user_id=ask.params["id"])
-    if row is None:
+    if ask.target is None:
         raise Missing(kind="Application Credential", id=ask.params["credential_id"])
-    return row
+    return found(ask, ApplicationCredential)
 
 
 @call(
@@ -241,7 +247,7 @@ def _one(ask: Ask[Any]) -> ApplicationCredential:
     "/users/{id}/application_credentials/{credential_id}",
     "get_application_credential",
     noun=ApplicationCredential,
-    target=user_target,
+    target=_target,
 )
 def show(ask: Ask[Any]) -> ApplicationCredential:
     return _one(ask)
@@ -251,7 +257,7 @@ def show(ask: Ask[Any]) -> ApplicationCredential:
     "DELETE",
     "/users/{id}/application_credentials/{credential_id}",
     "delete_application_credential",
-    target=user_target,
+    target=_target,
     http=204,
 )
 def delete(ask: Ask[Any]) -> None:
