@@ -57,7 +57,8 @@ def error(fault: Fault, request_id: str) -> dict[str, Any]:
 
 
 def page_links(ask: Ask[Any], many: str, rows: Sequence[Any], more: bool) -> dict[str, Any]:
-    if not more or not rows:
+    full = ask.asked("limit") == str(len(rows))  # a full page points on even when it was the last, as the real one
+    if not rows or not (more or full):
         return {}
     pairs = [(k, v) for k, values in ask.query.items() for v in values if k not in ("marker", "offset")]
     query = urlencode([*pairs, ("marker", rows[-1].id)])
@@ -119,7 +120,12 @@ def _listed(ask: Ask[Any], *, counted: bool) -> Answer:
     if "sort_key" in ask.query:  # names of older clients
         ask.query = {**ask.query, "sort_key": [n.removeprefix("display_") for n in ask.query["sort_key"]]}
     equals = scope(ask)
-    page = select_page(ask, noun, **equals)
+    try:
+        page = select_page(ask, noun, **equals)
+    except BadRequest as why:
+        if why.facts.get("field") == "marker":
+            raise not_found(noun, ask.asked("marker")) from None
+        raise
     body = {noun.many: render_rows(ask, noun, page.rows, ask.route.view)}
     body |= page_links(ask, noun.many, page.rows, page.more)
     if counted:

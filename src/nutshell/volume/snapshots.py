@@ -60,7 +60,7 @@ def show(ask: Ask[Snapshot]) -> Snapshot:
 class OldSnapshot(Body):
     """A snapshot to be made; of an attached volume only when forced."""
 
-    volume_id: str = field()
+    volume_id: str | None = field()
     name: str | None = field(default=None)
     display_name: str | None = field(default=None)
     description: str | None = field(default=None)
@@ -71,7 +71,7 @@ class OldSnapshot(Body):
 class NewSnapshot(Body):
     """A snapshot to be made. `force` says nothing new and must not be false."""
 
-    volume_id: str = field()
+    volume_id: str | None = field()
     name: str | None = field(default=None)
     display_name: str | None = field(default=None)
     description: str | None = field(default=None)
@@ -96,7 +96,7 @@ def create(ask: Ask[Any]) -> Snapshot:
 
 def _create(ask: Ask[Any], *, attached_too: bool) -> Snapshot:
     given = ask.given
-    row = need_volume(ask, given["volume_id"])
+    row = need_volume(ask, given["volume_id"] or "")
     return make(
         ask.cloud,
         ask.tx,

@@ -255,7 +255,7 @@ class ChangedVolume(Body):
     metadata: Any = field(default=None)
 
 
-@volume.verb(Volume, "update", rule="volume:update", body=ChangedVolume)
+@volume.verb(Volume, "update", rule="volume:update", body=ChangedVolume, view="created")
 def update(ask: Ask[Volume]) -> Volume:
     given = ask.given
     if not given:
