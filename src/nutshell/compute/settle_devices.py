@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nutshell.compute.capability import HotPluggable, Nic
 from nutshell.compute.devices import Device, Kind, Phase
-from nutshell.compute.servers.guest import volume_disk
+from nutshell.compute.servers.guest import GIB, volume_disk
 from nutshell.compute.servers.noun import Server
 from nutshell.compute.servers.work import Work
 from nutshell.core.drivers import DriverFault
@@ -35,7 +35,7 @@ def settle_device(cloud: "Cloud", device: Device) -> None:
         return
     try:
         if server.host:
-            (_plug if device.phase is Phase.ATTACHING else _unplug)(cloud, server, device)
+            MOVES[device.phase](cloud, server, device)
     except DriverFault as why:
         if not why.final and op is not None and cloud.clock.now() < op.deadline:
             raise
@@ -74,6 +74,16 @@ def _unplug(cloud: "Cloud", server: Server, device: Device) -> None:
         driver.unplug_disk(device.server_id, device.target_id)
     else:
         driver.unplug_nic(device.server_id, device.target_id)
+
+
+def _grow(cloud: "Cloud", server: Server, device: Device) -> None:
+    """A volume that is in the guest has another size now."""
+    facts = cloud.read(lambda tx: cloud.port(Volumes).facts(tx, device.target_id))
+    if facts is not None and device.kind is Kind.VOLUME:
+        cloud.driver(HotPluggable).resize_disk(server.id, device.target_id, facts.size_gib * GIB)
+
+
+MOVES = {Phase.ATTACHING: _plug, Phase.ATTACHED: _grow, Phase.DETACHING: _unplug}
 
 
 def _reached(cloud: "Cloud", tx: Tx, server: Server, device: Device, op: Operation | None) -> None:

@@ -8,14 +8,19 @@ from nutshell.compute import (  # noqa: F401 - they declare their routes
     aggregates,
     attachments,
     consoles,
+    extensions,
+    external_events,
     flavors,
     host_services,
+    hosts,
     hypervisors,
     instance_actions,
     interfaces,
     keypairs,
     limits,
     server_groups,
+    usage,
+    usage_audits,
     zones,
 )
 from nutshell.compute.capability import Consoles, Disks, HotPluggable, Hypervisor, Pausable, Watchable
@@ -81,8 +86,8 @@ def _simulated(cloud: "Cloud") -> object:
     first = one_host()
     if settings.host_vcpus:
         first = replace(first, vcpus=settings.host_vcpus)
-    hosts = [first, *(replace(first, name=f"{first.name}-{n}") for n in range(2, settings.hosts + 1))]
-    return MemoryHypervisor(state / "world" if state is not None else None, hosts)
+    them = [first, *(replace(first, name=f"{first.name}-{n}") for n in range(2, settings.hosts + 1))]
+    return MemoryHypervisor(state / "world" if state is not None else None, them)
 
 
 def _remote(cloud: "Cloud") -> object:
