@@ -148,7 +148,7 @@ class ChangedType(Body):
     is_public: bool | None = field(default=None)
 
 
-@volume.verb(VolumeType, "update", rule="volume_extension:type_update", body=ChangedType, view="created")
+@volume.verb(VolumeType, "update", rule="volume_extension:type_update", body=ChangedType, view="plain")
 def update(ask: Ask[VolumeType]) -> VolumeType:
     given = {k: v for k, v in ask.given.items() if v is not None}
     if not given:
