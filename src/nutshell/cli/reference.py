@@ -12,8 +12,19 @@ def configuration() -> str:
     return render_reference(app.tables(app.parts()))
 
 
+def limits(folder: Path) -> str:
+    """docs/LIMITS.md: one page of what every part does not do, from the parts' own pages."""
+    lines = ["# Limits", "", "What is not there yet, part by part, gathered from `docs/limits/` (`make docs`).", ""]
+    lines += ["A route that is not built answers as the real service does for an unknown resource."]
+    for page in sorted(folder.glob("*.md")):
+        for line in page.read_text().strip().splitlines():
+            lines.append(f"\n#{line}" if line.startswith("#") else line)
+    return "\n".join(lines) + "\n"
+
+
 def main(folder: Path) -> None:
     (folder / "CONFIGURATION.md").write_text(configuration())
+    (folder / "LIMITS.md").write_text(limits(folder / "limits"))
 
 
 if __name__ == "__main__":
