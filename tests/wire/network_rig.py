@@ -25,7 +25,7 @@ class Projects:
         return {"admin": "adm", "demo": "p"}.get(name)
 
 
-def start(state: Path | None, rules: str = "") -> app.Running:
+def start(state: Path | None, rules: str = "", database: str = "") -> app.Running:
     if rules and state is not None:
         (state / "policy.yaml").write_text(rules)
 
@@ -35,7 +35,8 @@ def start(state: Path | None, rules: str = "") -> app.Running:
         wiring.wire(cloud)
 
     part = app.Part(wiring.service, wiring.config, wiring.quotas, wire, wiring.loops, wiring.seed)
-    settings = load_settings([CloudConfig, wiring.config], None, {}, {CloudConfig: {"state": state, "simulate": True}})
+    said = {"state": state, "simulate": True, "database": database}
+    settings = load_settings([CloudConfig, wiring.config], None, {}, {CloudConfig: said})
     return app.build(settings, of=[part])
 
 

@@ -378,3 +378,19 @@ def test_a_change_can_name_the_revision_it_means(c: Caller) -> None:
     headers = {"If-Match": f"revision_number={network['revision_number']}"}
     answer = c.ask("PUT", f"/v2.0/networks/{network['id']}", {"network": {"name": "x"}}, headers=headers)
     assert answer.status_code == 200
+
+
+def test_a_port_bound_again_while_it_is_removed_is_made_again(c: Caller) -> None:
+    """The loop had read the removal before the binding withdrew it."""
+    from nutshell.network.settle import _removed
+
+    network, _ = c.net()
+    port = c.port(network["id"])
+    c.x(f"PUT /ports/{port['id']}", {"port": {"binding:host_id": "h"}}, ADMIN)
+    settle(c)
+    driver = c.cloud.driver(NetworkDriver)
+    assert port["id"] in driver.existing().ports
+    driver.remove_ports([port["id"]])
+    c.cloud.write(lambda tx: _removed(tx, "port", [port["id"]]))
+    settle(c)
+    assert port["id"] in driver.existing().ports

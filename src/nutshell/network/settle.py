@@ -15,6 +15,7 @@ from nutshell.core.reconcile import Loop
 from nutshell.core.resource import Resource
 from nutshell.core.store import Tx
 from nutshell.network.agents import heartbeat
+from nutshell.network.bodies import mark
 from nutshell.network.capability import NetworkDriver
 from nutshell.network.config import NetworkConfig
 from nutshell.network.floatingips import FloatingIp
@@ -203,8 +204,16 @@ def _remove(cloud: Cloud, pauses: Pauses, kind: str, ids: list[str], call: Calla
         return
     for i in ids:
         pauses.done(i)
-    text = f"DELETE FROM network_removal WHERE kind = ? AND id IN ({marks})"
-    cloud.write(lambda tx: tx.sql(text, kind, *ids).rowcount)
+    cloud.write(lambda tx: _removed(tx, kind, ids))
+
+
+def _removed(tx: Tx, kind: str, ids: list[str]) -> None:
+    """The world has them no more. A port that was bound again meanwhile is made again."""
+    marks = ",".join("?" * len(ids))
+    tx.sql(f"DELETE FROM network_removal WHERE kind = ? AND id IN ({marks})", kind, *ids)
+    if kind == "port":
+        back = tx.find(Port, Port.c("binding_host_id") != "", id=ids)
+        mark(tx, Port.table.name, [p.id for p in back])
 
 
 def sweep(cloud: Cloud, alive: set[str]) -> float | None:
