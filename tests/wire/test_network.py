@@ -394,3 +394,25 @@ def test_a_port_bound_again_while_it_is_removed_is_made_again(c: Caller) -> None
     c.cloud.write(lambda tx: _removed(tx, "port", [port["id"]]))
     settle(c)
     assert port["id"] in driver.existing().ports
+
+
+def test_subnets_are_cut_from_pools(c: Caller) -> None:
+    given = {"name": "pool", "prefixes": ["10.20.0.0/25", "10.20.0.128/25"], "default_prefixlen": 26}
+    pool = c.x("POST /subnetpools", {"subnetpool": given})["subnetpool"]
+    assert (pool["prefixes"], pool["min_prefixlen"], pool["max_prefixlen"]) == (["10.20.0.0/24"], 8, 32)
+    network = c.x("POST /networks", {"network": {}})["network"]
+    one = {"network_id": network["id"], "ip_version": 4, "subnetpool_id": pool["id"]}
+    cidrs = [c.x("POST /subnets", {"subnet": one | extra})["subnet"]["cidr"] for extra in ({}, {"prefixlen": 25})]
+    assert cidrs == ["10.20.0.0/26", "10.20.0.128/25"]
+    chosen = c.x("POST /subnets", {"subnet": one | {"cidr": "10.20.0.64/27"}})["subnet"]
+    assert chosen["subnetpool_id"] == pool["id"]
+    assert c.refused("POST /subnets", {"subnet": one}) == (409, "SubnetAllocationError")
+    assert c.refused("POST /subnets", {"subnet": one | {"prefixlen": 4}}) == (400, "MinPrefixSubnetAllocationError")
+    plain = {"subnet": {"network_id": network["id"], "ip_version": 4}}
+    assert c.refused("POST /subnets", plain) == (400, "BadRequest")
+    assert c.refused(f"DELETE /subnetpools/{pool['id']}") == (400, "SubnetPoolDeleteError")
+    less = {"subnetpool": {"prefixes": ["10.20.0.0/25"]}}
+    assert c.refused(f"PUT /subnetpools/{pool['id']}", less) == (400, "IllegalSubnetPoolPrefixUpdate")
+    c.x(f"DELETE /networks/{network['id']}")
+    c.x(f"DELETE /subnetpools/{pool['id']}")
+    assert c.refused("POST /subnetpools", {"subnetpool": given | {"is_default": True}})[0] == 403

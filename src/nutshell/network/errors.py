@@ -180,6 +180,54 @@ class TunnelIdInUse(errors.Conflict):
     """Unable to create the network. The tunnel ID {segment} is in use."""
 
 
+class SubnetPoolNotFound(errors.NotFound):
+    """Subnet pool {id} could not be found."""
+
+
+class EmptySubnetPoolPrefixList(errors.BadRequest):
+    """Empty subnet pool prefix list."""
+
+
+class PrefixVersionMismatch(errors.BadRequest):
+    """Cannot mix IPv4 and IPv6 prefixes in a subnet pool."""
+
+
+class UnsupportedMinSubnetPoolPrefix(errors.BadRequest):
+    """Prefix '{prefix}' not supported in IPv{version} pool."""
+
+
+class IllegalSubnetPoolPrefixBounds(errors.BadRequest):
+    """Illegal prefix bounds: {name}={length}, {other}={other_length}."""
+
+
+class IllegalSubnetPoolPrefixUpdate(errors.BadRequest):
+    """Illegal update to prefixes: {why}."""
+
+
+class SubnetPoolDeleteError(errors.BadRequest):
+    """Unable to delete subnet pool: {why}."""
+
+
+class SubnetAllocationError(errors.Conflict):
+    """Failed to allocate subnet: {why}."""
+
+
+class MinPrefixSubnetAllocationError(errors.BadRequest):
+    """Unable to allocate subnet with prefix length {length}, minimum allowed prefix is {limit}."""
+
+
+class MaxPrefixSubnetAllocationError(errors.BadRequest):
+    """Unable to allocate subnet with prefix length {length}, maximum allowed prefix is {limit}."""
+
+
+class SubnetPoolQuotaExceeded(errors.Conflict):
+    """Per-project subnet pool prefix quota exceeded."""
+
+
+class NetworkSubnetPoolAffinityError(errors.BadRequest):
+    """Subnets hosted on the same network must be allocated from the same subnet pool."""
+
+
 class AllowedAddressPairsMissingIP(errors.BadRequest):
     """Invalid input for operation: AllowedAddressPair must contain ip_address."""
 

@@ -98,6 +98,8 @@ EXTENSIONS: dict[str, tuple[str, str, str]] = {
     "standard-attr-tag": ("Tag support for resources with standard attribute", "2017-01-01T00:00:00-00:00", "Tags."),
     "standard-attr-timestamp": ("Resource timestamps", "2016-09-12T10:00:00-00:00", "created_at, updated_at."),
     "stateful-security-group": ("Stateful security group", "2019-11-26T09:00:00-00:00", "Groups can be stateless."),
+    "default-subnetpools": ("Default Subnetpools", "2016-02-18T18:00:00-00:00", "A pool for whoever names none."),
+    "subnet_allocation": ("Subnet Allocation", "2015-03-30T10:00:00-00:00", "Subnets are cut from pools."),
     "subnet-external-network": (
         "Subnet belongs to an external network",
         "2024-02-05T18:00:00-00:00",

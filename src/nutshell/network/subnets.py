@@ -7,7 +7,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from nutshell.core.cloud import Cloud
-from nutshell.core.errors import BadRequest
 from nutshell.core.policy import Who
 from nutshell.core.resource import Resource, field
 from nutshell.core.service import Ask
@@ -52,6 +51,8 @@ class Subnet(
     ipv6_ra_mode: str | None = field(default=None, write="create")
     ipv6_address_mode: str | None = field(default=None, write="create")
     subnetpool_id: str | None = field(default=None, write="create")
+    prefixlen: int | None = field(default=None, write="create", lo=0, hi=128, hidden=True)
+    use_default_subnetpool: bool = field(default=False, write="create", hidden=True)
     service_types: list[str] = field(factory=list, write="create update")
     dns_publish_fixed_ip: bool = field(default=False, write="create update")
     tags: list[str] = field(factory=list)
@@ -118,13 +119,10 @@ def make(ask: Ask[Any], given: Given) -> Subnet:
 
     parent = seen_network(ask, given["network_id"])
     allow(ask, "create_subnet", given, create_target(given, parent), Subnet)
-    if given.get("subnetpool_id"):
-        raise BadRequest("Bad subnets request: subnet pools are not supported.")
-    if not given.get("cidr"):
-        raise BadRequest("Bad subnets request: a subnetpool must be specified in the absence of a cidr.")
     subnet_id = ask.new_id()
-    _plan(given, subnet_id)
     siblings = ask.tx.find(Subnet, network_id=parent.id)
+    _cut(ask, given, siblings)
+    _plan(given, subnet_id)
     for other in siblings:
         if other.ip_version == given["ip_version"] and ip_network(other.cidr).overlaps(ip_network(given["cidr"])):
             raise errors.InvalidInput(
@@ -138,6 +136,32 @@ def make(ask: Ask[Any], given: Given) -> Subnet:
     if row.enable_dhcp:
         serve_dhcp(ask.cloud, ask.tx, parent)
     return row
+
+
+def _cut(ask: Ask[Any], given: Given, siblings: list["Subnet"]) -> None:
+    """Take the prefix from a subnet pool, when one is named or no prefix is given."""
+    from nutshell.network.subnet_pools import SubnetPool, cut
+
+    pool_id, length = given.get("subnetpool_id"), given.pop("prefixlen", None)
+    if given.pop("use_default_subnetpool", False) and not pool_id:
+        default = ask.tx.one(SubnetPool, is_default=True, ip_version=given["ip_version"])
+        if default is None:
+            raise errors.BadResource(resource="subnets", why=f"No default pool for IPv{given['ip_version']}.")
+        pool_id = given["subnetpool_id"] = default.id
+    if not pool_id:
+        if not given.get("cidr"):
+            raise errors.BadResource(resource="subnets", why="a subnetpool must be specified in the absence of a cidr.")
+        return
+    pools = seen(ask.cloud, ask.tx, ask.who, SubnetPool, "id", uuid_of("subnetpool_id", pool_id))
+    if not pools:
+        raise errors.SubnetPoolNotFound(id=pool_id)
+    pool = pools[0]
+    if pool.ip_version != given["ip_version"]:
+        raise errors.BadResource(resource="subnets", why="Cannot allocate from a subnet pool of another IP version.")
+    if any(s.ip_version == pool.ip_version and s.subnetpool_id != pool.id for s in siblings):
+        raise errors.NetworkSubnetPoolAffinityError()
+    asked = subnet_plan.cidr_of(given["cidr"]) if given.get("cidr") else None
+    given["cidr"] = cut(ask.tx, pool, given["project_id"], asked, length)
 
 
 def _plan(given: Given, subnet_id: str) -> None:

@@ -12,6 +12,7 @@ from nutshell.network.ports import Port
 from nutshell.network.routers import Router
 from nutshell.network.security_groups import SecurityGroup
 from nutshell.network.service import network
+from nutshell.network.subnet_pools import SubnetPool
 from nutshell.network.subnets import Subnet
 
 LONGEST = 255
@@ -92,5 +93,5 @@ def tagged(noun: type[Resource]) -> None:
     network.verb(noun, "remove_tags", method="DELETE", path=here, rule=f"delete_{rule}", http=204)(remove_all)
 
 
-for each in (Network, Subnet, Port, Router, FloatingIp, SecurityGroup):
+for each in (Network, Subnet, SubnetPool, Port, Router, FloatingIp, SecurityGroup):
     tagged(each)

@@ -15,6 +15,7 @@ from nutshell.network import (  # noqa: F401 - importing them declares their rou
     routers,
     security_group_rules,
     security_groups,
+    subnet_pools,
     subnets,
     tags,
 )

@@ -1,0 +1,194 @@
+"""Subnet pools: prefixes from which subnets are cut (Networking API v2.0, "Subnet pools extension")."""
+
+from collections.abc import Sequence
+from ipaddress import collapse_addresses, ip_network
+from typing import Any
+
+from nutshell.core.resource import Resource, field
+from nutshell.core.service import Ask
+from nutshell.core.store import Tx
+from nutshell.network import errors
+from nutshell.network.addresses import Span, bounds, text
+from nutshell.network.bodies import Given, allow, create_each, create_target, read, revision_matches, take
+from nutshell.network.rowfacts import standard
+from nutshell.network.service import ADMIN, MEMBER, READER, network, reads
+from nutshell.network.subnet_plan import cidr_of
+
+BITS = {4: 32, 6: 128}
+SMALLEST = {4: 8, 6: 64}
+
+
+class SubnetPool(Resource, service="network", one="subnetpool", many="subnetpools", visible="get_subnetpool"):
+    name: str = field(write="create update", min_length=1, max_length=255)
+    project_id: str = field(default="", write="create", max_length=255, index=True)
+    description: str = field(default="", write="create update", max_length=255)
+    prefixes: list[str] | str = field(factory=list, write="create update", required="create")
+    ip_version: int = field(default=4)
+    default_quota: int | None = field(default=None, write="create update", lo=0)
+    default_prefixlen: int = field(default=0, write="create update", lo=0)
+    min_prefixlen: int = field(default=0, write="create update", lo=0)
+    max_prefixlen: int = field(default=0, write="create update", lo=0)
+    address_scope_id: None = field(default=None)
+    is_default: bool = field(default=False, write="create update")
+    shared: bool = field(default=False, write="create")
+    tags: list[str] = field(factory=list)
+
+
+standard(SubnetPool)
+
+network.policy(
+    {
+        "shared_subnetpools": "field:subnetpools:shared=True",
+        "create_subnetpool": MEMBER,
+        "create_subnetpool:shared": ADMIN,
+        "create_subnetpool:is_default": ADMIN,
+        "get_subnetpool": f"{READER} or rule:shared_subnetpools",
+        "update_subnetpool": MEMBER,
+        "update_subnetpool:is_default": ADMIN,
+        "delete_subnetpool": MEMBER,
+    }
+)
+reads(SubnetPool)
+
+
+@network.verb(SubnetPool, "create", rule="create_subnetpool", body=None)
+def create(ask: Ask[Any]) -> Any:
+    return create_each(ask, SubnetPool, _create)
+
+
+def _create(ask: Ask[Any], given: Given) -> SubnetPool:
+    allow(ask, "create_subnetpool", given, create_target(given), SubnetPool)
+    given["prefixes"], version = merged(given["prefixes"])
+    given["ip_version"] = version
+    given["min_prefixlen"] = given.get("min_prefixlen", SMALLEST[version])
+    given["max_prefixlen"] = given.get("max_prefixlen", BITS[version])
+    given["default_prefixlen"] = given.get("default_prefixlen", given["min_prefixlen"])
+    check_lengths(given, version)
+    _only_default(ask, given.get("is_default", False), version, "")
+    take(ask, given["project_id"], "subnetpool")
+    return ask.tx.add(SubnetPool(id=ask.new_id(), **given))
+
+
+def merged(given: list[str] | str) -> tuple[list[str], int]:
+    """The prefixes, neighbours joined, and their IP version."""
+    found = [ip_network(cidr_of(p)) for p in ([given] if isinstance(given, str) else given)]
+    if not found:
+        raise errors.EmptySubnetPoolPrefixList()
+    versions = {p.version for p in found}
+    if len(versions) > 1:
+        raise errors.PrefixVersionMismatch()
+    joined = collapse_addresses(found)  # type: ignore[type-var]
+    return [str(p) for p in joined], versions.pop()
+
+
+def check_lengths(pool: Given, version: int) -> None:
+    names = ("min_prefixlen", "max_prefixlen", "default_prefixlen")
+    low, high, usual = (pool[n] for n in names)
+    for value in (low, high, usual):
+        if value > BITS[version]:
+            raise errors.UnsupportedMinSubnetPoolPrefix(prefix=value, version=version)
+    for (one, a), (other, b) in (
+        (("min_prefixlen", low), ("max_prefixlen", high)),
+        (("default_prefixlen", usual), ("max_prefixlen", high)),
+        (("min_prefixlen", low), ("default_prefixlen", usual)),
+    ):
+        if a > b:
+            raise errors.IllegalSubnetPoolPrefixBounds(name=one, length=a, other=other, other_length=b)
+
+
+def _only_default(ask: Ask[Any], wanted: bool, version: int, pool_id: str) -> None:
+    if wanted:
+        other = ask.tx.one(SubnetPool, SubnetPool.c("id") != pool_id, is_default=True, ip_version=version)
+        if other is not None:
+            raise errors.InvalidInput(
+                f"A default subnetpool for this IP family has already been set. Only one default may exist per IP"
+                f" family. The existing default is {other.id}"
+            )
+
+
+@network.verb(SubnetPool, "update", rule="update_subnetpool", body=None)
+def update(ask: Ask[SubnetPool]) -> SubnetPool:
+    row = ask.target
+    revision_matches(ask, row)
+    given = read(ask, SubnetPool, (ask.body or {}).get("subnetpool"), "update")
+    allow(ask, "update_subnetpool", given, row.policy_target(), SubnetPool)
+    if "prefixes" in given:
+        more = given["prefixes"] if isinstance(given["prefixes"], list) else [given["prefixes"]]
+        given["prefixes"], version = merged(more)
+        if version != row.ip_version:
+            raise errors.PrefixVersionMismatch()
+        if merged([*more, *row.prefixes])[0] != given["prefixes"]:
+            raise errors.IllegalSubnetPoolPrefixUpdate(why="Existing prefixes must be a subset of the new prefixes")
+    check_lengths({**row.__dict__, **given}, row.ip_version)
+    _only_default(ask, given.get("is_default", False), row.ip_version, row.id)
+    return ask.tx.put(row, **given)
+
+
+@network.verb(SubnetPool, "delete", rule="delete_subnetpool")
+def delete(ask: Ask[SubnetPool]) -> None:
+    from nutshell.network.subnets import Subnet
+
+    row = ask.target
+    revision_matches(ask, row)
+    if ask.tx.count(Subnet, subnetpool_id=row.id):
+        raise errors.SubnetPoolDeleteError(why="Subnet pool has existing allocations")
+    ask.tx.drop(row)
+    ask.cloud.quotas.give_back(ask.tx, row.project_id, {"network.subnetpool": 1})
+
+
+def cut(tx: Tx, pool: SubnetPool, project_id: str, cidr: str | None, length: int | None) -> str:
+    """A prefix of the pool that no subnet has: the one asked for, or the first that is free."""
+    if cidr is not None:
+        length = ip_network(cidr).prefixlen
+    elif length is None:
+        length = pool.default_prefixlen
+    if length < pool.min_prefixlen:
+        raise errors.MinPrefixSubnetAllocationError(length=length, limit=pool.min_prefixlen)
+    if length > pool.max_prefixlen:
+        raise errors.MaxPrefixSubnetAllocationError(length=length, limit=pool.max_prefixlen)
+    _check_quota(tx, pool, project_id, length)
+    rows = tx.sql("SELECT cidr FROM network_subnets WHERE subnetpool_id = ?", pool.id).fetchall()
+    held = sorted((bounds(c) for (c,) in rows), key=lambda s: s.first)
+    if cidr is not None:
+        wanted = bounds(cidr)
+        within = any(bounds(p).first <= wanted.first and wanted.last <= bounds(p).last for p in pool.prefixes)
+        if not within or any(_meet(wanted, h) for h in held):
+            raise errors.SubnetAllocationError(
+                why="Cannot allocate requested subnet from the available set of prefixes"
+            )
+        return cidr
+    return _first_free(pool, held, length)
+
+
+def _first_free(pool: SubnetPool, held: Sequence[Span], length: int) -> str:
+    size = 1 << (BITS[pool.ip_version] - length)
+    for prefix in pool.prefixes:
+        whole = bounds(prefix)
+        at = whole.first
+        while at + size - 1 <= whole.last:
+            wanted = Span(at, at + size - 1)
+            other = next((h for h in held if _meet(wanted, h)), None)
+            if other is None:
+                return f"{text(at, pool.ip_version)}/{length}"
+            at = (other.last // size + 1) * size
+    raise errors.SubnetAllocationError(why=f"Insufficient prefix space to allocate subnet size /{length}")
+
+
+def _meet(one: Span, other: Span) -> bool:
+    return one.first <= other.last and other.first <= one.last
+
+
+def _check_quota(tx: Tx, pool: SubnetPool, project_id: str, length: int) -> None:
+    """The pool's quota counts addresses, of IPv6 /64 prefixes."""
+    if pool.default_quota is None:
+        return
+
+    def units(prefix_length: int) -> int:
+        return int(2 ** ((32 if pool.ip_version == 4 else 64) - prefix_length))
+
+    rows = tx.sql(
+        "SELECT cidr FROM network_subnets WHERE subnetpool_id = ? AND project_id = ?", pool.id, project_id
+    ).fetchall()
+    used = sum(units(int(c.partition("/")[2])) for (c,) in rows)
+    if used + units(length) > pool.default_quota:
+        raise errors.SubnetPoolQuotaExceeded()
