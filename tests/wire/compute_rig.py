@@ -84,6 +84,15 @@ class StandInImages:
     def fail(self, tx: Tx, image_id: str) -> None:
         self.known[image_id] = replace(self.known[image_id], status="killed")
 
+    def listed(self, tx: Tx, who: Who) -> Sequence[ImageFacts]:
+        return list(self.known.values())[::-1]
+
+    def set_properties(self, tx: Tx, who: Who, image_id: str, properties: Mapping[str, str]) -> None:
+        self.known[image_id] = replace(self.known[image_id], properties=properties)
+
+    def delete(self, tx: Tx, who: Who, image_id: str) -> None:
+        del self.known[image_id]
+
 
 class StandInNetworks:
     """Networks without rows: its ports live in this object."""

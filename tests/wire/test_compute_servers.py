@@ -93,6 +93,23 @@ def test_rescue_and_shelve(rig: Rig) -> None:
     rig.until(made, "ACTIVE")
 
 
+def test_backups_rotate(rig: Rig) -> None:
+    made = rig.boot()
+    for n in range(3):
+        body = {"name": f"b{n}", "backup_type": "daily", "rotation": 2}
+        assert rig.act(made, "createBackup", body).status_code == 202
+        rig.until(made, "ACTIVE")
+    assert [i.name for i in rig.images.known.values() if i.name.startswith("b")] == ["b1", "b2"]
+
+
+def test_old_versions_show_images(rig: Rig) -> None:
+    shown = rig.call("GET", f"/images/{IMAGE}", at="2.35").json()["image"]
+    assert (shown["status"], shown["progress"]) == ("ACTIVE", 100)
+    assert rig.call("GET", f"/images/{IMAGE}", at="2.36").status_code == 404
+    assert rig.call("PUT", f"/images/{IMAGE}/metadata/a", at="2.1", json={"meta": {"a": "b"}}).status_code == 200
+    assert rig.call("GET", f"/images/{IMAGE}/metadata").json() == {"metadata": {"a": "b"}}
+
+
 def test_an_image_is_made_of_a_server(rig: Rig) -> None:
     made = rig.boot()
     answer = rig.act(made, "createImage", {"name": "snap", "metadata": {"k": "v"}})

@@ -10,6 +10,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import quote
 
 from nutshell.compute import wire
 from nutshell.compute.capability import Consoles
@@ -90,8 +91,11 @@ def _open(ask: Ask[Server], console_type: str) -> str:
     token = secrets.token_urlsafe(32)
     ask.tx.drop_where(ConsoleToken, ConsoleToken.c("expires_at") < ask.now)
     ask.tx.add(ConsoleToken(id=_hash(token), server_id=s.id, kind=kind, expires_at=ask.now + LIFETIME_S), quiet=True)
-    base = ask.base if kind == "vnc" else re.sub("^http", "ws", ask.base)
-    return f"{base}{ask.service.mount}/consoles/{kind}?token={token}"
+    path = f"{ask.service.mount}/consoles/{kind}?token={token}"
+    if kind == "serial":
+        return re.sub("^http", "ws", ask.base) + path
+    page, _, rest = path.partition("?")  # noVNC's form: a page, and the websocket's path as a parameter
+    return f"{ask.base}{page}?{rest}&path={quote(path.lstrip('/'), safe='')}"
 
 
 def _hash(token: str) -> str:
@@ -138,8 +142,14 @@ def create_console(ask: Ask[Server]) -> Any:
 
 @compute.route("GET", "/consoles/{kind}", public=True, prefixes=("",))
 def explain(ask: Ask[Any]) -> Answer:
-    text = f"This is the address of a {ask.params['kind']} console: open it as a websocket (binary), once.\n"
-    return Answer(200, text.encode(), {"Content-Type": "text/plain; charset=utf-8"})
+    """For a browser that opens the address itself: what it is. The token is not used up."""
+    kind = "VNC" if ask.params["kind"] == "vnc" else "serial"
+    text = (
+        f"<!DOCTYPE html>\n<html><head><title>{kind} console</title></head><body><p>This is the address of a {kind}"
+        " console. A console client opens it as a websocket, once; its messages are the console's bytes.</p>"
+        "</body></html>\n"
+    )
+    return Answer(200, text.encode(), {"Content-Type": "text/html; charset=utf-8"})
 
 
 @compute.route("WEBSOCKET", "/consoles/{kind}", public=True, prefixes=("",), socket=True)

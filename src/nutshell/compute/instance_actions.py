@@ -38,6 +38,7 @@ EVENTS = {
     "shelveOffload": "compute_shelve_offload_instance",
     "unshelve": "compute_unshelve_instance",
     "createImage": "compute_snapshot_instance",
+    "createBackup": "compute_backup_instance",
     "attach_volume": "compute_attach_volume",
     "detach_volume": "compute_detach_volume",
     "attach_interface": "compute_attach_interface",

@@ -14,6 +14,7 @@ from nutshell.compute import (  # noqa: F401 - they declare their routes
     host_services,
     hosts,
     hypervisors,
+    image_proxy,
     instance_actions,
     interfaces,
     keypairs,

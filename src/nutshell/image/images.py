@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 import sqlalchemy as sa
 
+from nutshell.core.cloud import Cloud
 from nutshell.core.errors import BadRequest, Conflict, Forbidden, NotFound, QuotaExceeded, TooLarge
 from nutshell.core.listing import select_page
 from nutshell.core.policy import Who
@@ -343,9 +344,13 @@ def delete_image(ask: Ask[Any]) -> None:
 
 def forget(ask: Ask[Any], row: Image) -> None:
     """The row becomes a tombstone; the loop removes the file."""
-    ask.cloud.quotas.give_back(ask.tx, row.project_id or "", {"image.image_count_total": 1})
-    ask.tx.drop_where(ImageMember, image_id=row.id)
-    ask.tx.drop(row)
+    forget_in(ask.cloud, ask.tx, row)
+
+
+def forget_in(cloud: Cloud, tx: Tx, row: Image) -> None:
+    cloud.quotas.give_back(tx, row.project_id or "", {"image.image_count_total": 1})
+    tx.drop_where(ImageMember, image_id=row.id)
+    tx.drop(row)
 
 
 @image.route(

@@ -2,18 +2,20 @@
 
 # house: parameters waived 2026-11-22: an image is made from this many facts, all by keyword
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from nutshell.core.cloud import Cloud
-from nutshell.core.errors import Conflict
+from nutshell.core.errors import Conflict, Forbidden, NotFound
 from nutshell.core.policy import Who
 from nutshell.core.store import Tx
 from nutshell.image.data import activate
 from nutshell.image.files import ImageFiles, sum_up
 from nutshell.image.formats import ImageRefused
-from nutshell.image.images import Image, Status, find_visible, take_one
+from nutshell.image.images import Image, ImageMember, Status, find_visible, forget_in, take_one
 from nutshell.image.patches import READ_ONLY
 from nutshell.image.port import ImageFacts
 from nutshell.image.schemas import PROPERTIES
@@ -32,6 +34,9 @@ def facts_of(row: Image) -> ImageFacts:
         min_disk_gib=row.min_disk,
         min_ram_mib=row.min_ram,
         properties=dict(row.extra),
+        created_at=row.created_at,
+        updated_at=row.updated_at or row.created_at,
+        protected=row.protected,
     )
 
 
@@ -114,3 +119,29 @@ class ImageOffers:
         row = tx.get(Image, image_id)
         if row is not None and row.status != Status.ACTIVE:
             tx.put(row, status=Status.KILLED, verb="kill")
+
+    def listed(self, tx: Tx, who: Who) -> Sequence[ImageFacts]:
+        c, member = Image.table.c, ImageMember.table.c
+        ways = [c.visibility == "public"]
+        if who.project_id:
+            accepted = sa.select(member.image_id).where(member.member_id == who.project_id, member.status == "accepted")
+            ways += [c.project_id == who.project_id, sa.and_(c.visibility == "shared", c.id.in_(accepted))]
+        return [facts_of(r) for r in tx.find(Image, sa.or_(*ways), order="created_at desc, id desc")]
+
+    def set_properties(self, tx: Tx, who: Who, image_id: str, properties: Mapping[str, str]) -> None:
+        tx.put(self._need(tx, who, image_id, "modify_image"), extra=dict(properties))
+
+    def delete(self, tx: Tx, who: Who, image_id: str) -> None:
+        row = self._need(tx, who, image_id, "delete_image")
+        if row.protected:
+            raise Forbidden(f"Image {row.id} is protected and cannot be deleted.")
+        forget_in(self._cloud, tx, row)
+
+    def _need(self, tx: Tx, who: Who, image_id: str, rule: str) -> Image:
+        rules = self._cloud.rules
+        found = find_visible(tx, who, image_id, admin=rules.allows("context_is_admin", who, {}))
+        if found is None:
+            raise NotFound(kind="Image", id=image_id)
+        if not rules.allows(rule, who, found[1]):
+            raise Forbidden(f"You are not authorized to complete {rule} action.")
+        return found[0]

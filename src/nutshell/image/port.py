@@ -2,7 +2,7 @@
 
 # house: parameters waived 2026-11-22: an image is made from this many facts, all by keyword
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,9 @@ class ImageFacts:
     min_disk_gib: int
     min_ram_mib: int
     properties: Mapping[str, Any]  # hw_…, os_…, block_device_mapping, …
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    protected: bool = False
 
 
 class Images(Protocol):
@@ -66,4 +69,16 @@ class Images(Protocol):
 
     def fail(self, tx: Tx, image_id: str) -> None:
         """The data will not come: the image is killed."""
+        ...
+
+    def listed(self, tx: Tx, who: Who) -> Sequence[ImageFacts]:
+        """What the caller's listing shows: own, public and accepted images, newest first."""
+        ...
+
+    def set_properties(self, tx: Tx, who: Who, image_id: str, properties: Mapping[str, str]) -> None:
+        """Exactly these custom properties. NotFound, Forbidden."""
+        ...
+
+    def delete(self, tx: Tx, who: Who, image_id: str) -> None:
+        """NotFound for what the caller may not see, Forbidden for what is protected or another's."""
         ...

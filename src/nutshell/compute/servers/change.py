@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nutshell.compute import wire
-from nutshell.compute.servers.checks import check_hostname, check_plain
+from nutshell.compute.servers.checks import check_hostname, check_plain, plain_address
 from nutshell.compute.servers.noun import Server, record
 from nutshell.compute.servers.operate import begin, check_lock, supersede
 from nutshell.compute.servers.status import Want
@@ -41,7 +41,12 @@ def answer_with(
     shown = render_row(ask, server, "show") | dict(extra)
     if ask.route.view == "basic":
         shown = {k: v for k, v in shown.items() if k in BASIC - without}
+        shown["addresses"] = {n: [plain(a) for a in mine] for n, mine in shown["addresses"].items()}
     return Answer(ask.route.http, {"server": shown})
+
+
+def plain(address: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: address[k] for k in ("version", "addr")}
 
 
 def _update(ask: Ask[Server]) -> Answer:
@@ -52,7 +57,7 @@ def _update(ask: Ask[Server]) -> Answer:
     check_hostname(g.get("hostname"))
     for name in ("access_ip_v4", "access_ip_v6"):
         if name in g:
-            g[name] = g[name] or ""
+            g[name] = plain_address(g[name])
     if "pinned_zone" in g:
         _check_pin(ask.target, g["pinned_zone"])
     row = record(ask.tx, ask.target, **g) if g else ask.target

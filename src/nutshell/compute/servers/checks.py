@@ -4,6 +4,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from nutshell.compute import wire
@@ -103,6 +104,11 @@ def check_plain(g: Mapping[str, Any]) -> None:
     if g.get("description") is not None and not wire.printable(g["description"]):
         raise wire.invalid("description", g["description"], "is not printable")
     check_hostname(g.get("hostname"))
+
+
+def plain_address(text: str | None) -> str:
+    """An address in its usual form; "" for none."""
+    return str(ip_address(text)) if text else ""
 
 
 def check_hostname(name: str | None) -> None:

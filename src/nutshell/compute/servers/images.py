@@ -1,4 +1,5 @@
-"""Images of servers, and servers made anew from images (Compute API, "Create Image", "Rebuild Server")."""
+"""Images of servers, and servers made anew from images (Compute API, "Create Image", "Rebuild Server", "Create
+Backup")."""
 
 import re
 from typing import Any
@@ -155,7 +156,7 @@ def _rebuild_changes(ask: Ask[Server]) -> dict[str, Any]:
             changes[name] = g[name]
     for name in ("access_ip_v4", "access_ip_v6"):
         if name in g:
-            changes[name] = g[name] or ""
+            changes[name] = checks.plain_address(g[name])
     if "metadata" in g:
         checks.check_metadata(ask, g["metadata"])
         changes["metadata"] = g["metadata"]
@@ -176,3 +177,30 @@ def _rebuild_changes(ask: Ask[Server]) -> dict[str, Any]:
 
 compute.action(Server, "rebuild", rule=f"{RULE}:rebuild", body=Rebuild, view="basic", until="2.74")(_rebuild)
 compute.action(Server, "rebuild", rule=f"{RULE}:rebuild", body=Rebuild, view="show", since="2.75")(_rebuild)
+
+
+class Backup(Body):
+    name: str = field()
+    backup_type: str = field(min_length=1, max_length=255)
+    rotation: int | str = field()
+    metadata: dict[str, Any] = field(factory=dict)
+
+
+@compute.action(Server, "createBackup", rule="os_compute_api:os-create-backup", body=Backup)
+def create_backup(ask: Ask[Server]) -> Answer:
+    """An image of the server; the oldest of its kind beyond `rotation` are deleted once the new one is there."""
+    s, g = ask.target, ask.given
+    check_lock(ask)
+    name = wire.check_name("name", g["name"])
+    keep = wire.whole("rotation", g["rotation"])
+    checks.check_metadata(ask, g.get("metadata", {}))
+    check_state(s, "createBackup", SLEEPY)
+    if not s.local.get("root"):
+        raise BadRequest("Backup is not supported for volume-backed instances.")
+    own = {"image_type": "backup", "backup_type": g["backup_type"]}
+    image_id = _make_image(ask, name, image_properties(s) | g.get("metadata", {}) | own)
+    deadline = ask.cloud.settings[ComputeConfig].build_timeout_s
+    begin(ask, s, "createBackup", s.want, deadline, {"image_id": image_id, "keep": keep, "type": g["backup_type"]})
+    if ask.at in Span.of("2.45", ""):
+        return Answer(202, {"image_id": image_id})
+    return Answer(202, None, {"Location": f"{ask.base}/image/v2/images/{image_id}"})

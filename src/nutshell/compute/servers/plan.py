@@ -111,6 +111,7 @@ _PLANS: dict[str, Callable[[Server], Sequence[Step]]] = {
     "shelveOffload": lambda s: (Step.OFFLOAD,),
     "unshelve": _unshelve,
     "createImage": _image,
+    "createBackup": _image,
     "delete": lambda s: (Step.DESTROY,),
 }
 OPERATIONS = frozenset(_PLANS)

@@ -199,6 +199,13 @@ def unlock(ask: Ask[Server]) -> None:
     record(ask.tx, ask.target, locked_by="", locked_reason=None)
 
 
+@compute.action(Server, "restore", rule="os_compute_api:os-deferred-delete:restore")
+def restore(ask: Ask[Server]) -> None:
+    """Servers are deleted at once here (no reclaim interval): there is never one to restore."""
+    check_lock(ask)
+    check_state(ask.target, "restore", ("soft-delete",))
+
+
 class ResetState(Body):
     state: str = field(pattern="^(active|error)$")
 

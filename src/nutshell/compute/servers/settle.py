@@ -94,7 +94,7 @@ def fail(work: Work, why: Hopeless) -> None:
     kind = work.op.kind
     if kind in ("create", "unshelve") and work.server.host:
         _take_down(work)
-    soft = why.soft or kind == "createImage"
+    soft = why.soft or kind in ("createImage", "createBackup")
 
     def record_it(tx: Tx) -> None:
         s = work.fresh(tx)

@@ -71,6 +71,8 @@ TASKS = {
     ("shelveOffload", ""): "shelving_offloading",
     ("unshelve", ""): "unshelving",
     ("unshelve", "placed"): "spawning",
+    ("createBackup", ""): "image_backup",
+    ("createBackup", "written"): "image_uploading",
     ("createImage", ""): "image_snapshot",
     ("createImage", "written"): "image_uploading",
     ("delete", ""): "deleting",

@@ -14,6 +14,7 @@ from nutshell.compute.servers.plan import Step
 from nutshell.compute.servers.status import Want
 from nutshell.compute.servers.work import Hopeless, Later, Work
 from nutshell.core.operations import finish
+from nutshell.core.policy import Who
 from nutshell.core.store import Tx
 from nutshell.image.port import Images
 from nutshell.network.port import Networking
@@ -144,6 +145,26 @@ def upload(work: Work) -> None:
     work.cloud.port(Images).complete(work.op.args["image_id"])
     if work.server.task == "shelve":
         work.note("imaged")
+    if "keep" in work.op.args:
+        work.cloud.write(lambda tx: _rotate(work, tx))
+
+
+def _owner(work: Work) -> Who:
+    """The server's project, as it deals with its own images."""
+    return Who(project_id=work.server.project_id, roles=frozenset({"member", "reader"}))
+
+
+def _rotate(work: Work, tx: Tx) -> None:
+    """Delete the backups beyond those to keep, oldest first."""
+    images, who, kind = work.cloud.port(Images), _owner(work), work.op.args["type"]
+    mine = [
+        i
+        for i in images.listed(tx, who)
+        if i.properties.get("instance_uuid") == work.server.id and i.properties.get("backup_type") == kind
+    ]
+    for old in mine[work.op.args["keep"] :]:
+        if not old.protected:
+            images.delete(tx, who, old.image_id)
 
 
 def offload(work: Work) -> None:
@@ -194,7 +215,7 @@ def _look(work: Work) -> Power | None:
 def _reached(work: Work, tx: Tx, seen: Power | None) -> None:
     s = work.fresh(tx)
     changes: dict[str, Any] = {"task": "", "step": "", "due_at": None, "seen": seen, "failed": False, "fault": None}
-    if work.op.kind == "createImage":
+    if work.op.kind in ("createImage", "createBackup"):
         changes |= {"failed": s.failed, "fault": s.fault}
     if s.launched_at is None or work.op.kind == "rebuild":
         changes["launched_at"] = tx.now
@@ -202,6 +223,9 @@ def _reached(work: Work, tx: Tx, seen: Power | None) -> None:
         changes["rescue_image_id"] = ""
     if work.op.kind == "unshelve" and s.shelved_image_id:
         changes["shelved_image_id"] = ""
+        images, who = work.cloud.port(Images), _owner(work)
+        if images.find(tx, who, s.shelved_image_id) is not None:
+            images.delete(tx, who, s.shelved_image_id)
     _attach_all(work, tx, s)
     record(tx, s, **changes)
     finish(tx, work.op)
