@@ -107,7 +107,7 @@ class View:
 
 
 @t.dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
-@dc.dataclass(frozen=True)
+@dc.dataclass(frozen=True, repr=False, eq=False)
 class Resource:
     """A noun: a row in a table, and how it is written, read and shown.
 
@@ -162,10 +162,20 @@ class Resource:
         cls.tombstone, cls.visible, cls.extras, cls.default_sort = tombstone, visible, extras, sort
         cls.event_kind = f"{service}.{one}"
         cls.shown, cls.filters, cls.columns_for_policy, cls.preload = {}, {}, {}, None
-        dc.dataclass(cls, frozen=True)
+        cls.__doc__ = cls.__doc__ or cls.__name__  # else dataclass works out a signature for it, which is slow
+        dc.dataclass(cls, frozen=True, repr=False, eq=False)  # both below, once: compiling them per noun is slow, too
         cls.fields = specs(cls)
         cls.table = _table(cls, table or f"{service}_{many}".replace("-", "_"), unique, indexes)
         NOUNS.append(cls)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.__dict__.items())})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.__dict__ == self.__dict__
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.id, self.generation))
 
     @classmethod
     def shows(

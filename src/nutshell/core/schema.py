@@ -17,7 +17,7 @@ from nutshell.core.versions import Version
 
 
 @t.dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
-@dc.dataclass(frozen=True)
+@dc.dataclass(frozen=True, init=False, repr=False, eq=False)
 class Body:
     """What an action or an odd verb takes. Class argument `extras`: "refuse" (default), "ignore" or "keep"."""
 
@@ -25,7 +25,8 @@ class Body:
     extras: t.ClassVar[str]
 
     def __init_subclass__(cls, *, extras: str = "refuse") -> None:
-        dc.dataclass(cls, frozen=True)
+        cls.__doc__ = cls.__doc__ or cls.__name__
+        dc.dataclass(cls, frozen=True, init=False, repr=False, eq=False)  # declared, never made
         cls.fields, cls.extras = specs(cls), extras
 
 
