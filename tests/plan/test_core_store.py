@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from tests import toy
 from tests.toy import Boat
 
@@ -279,3 +280,24 @@ def test_a_database_of_another_version_is_refused_and_left_alone(tmp_path: Path)
     with pytest.raises(UnknownSchema, match="quota_limit"):
         SqliteStore(path, Clock())
     assert path.read_bytes() == before
+
+
+def test_a_kept_statement_takes_each_callers_values(store: Store) -> None:
+    for i in range(6):
+        store.write(lambda tx, i=i: tx.add(Boat(id=f"b{i}", name=f"b{i}", project_id="p", length_m=i)))
+    c = Boat.c
+
+    def names(*conditions: object, **equals: object) -> list[str]:
+        return store.read(lambda tx: [b.id for b in tx.find(Boat, *conditions, order="id", **equals)])  # type: ignore[arg-type]
+
+    for least in (1, 3, 5):
+        assert names(c("length_m") >= least) == [f"b{i}" for i in range(least, 6)]
+    assert names(c("length_m").in_([1, 2]), c("name") != "b1") == ["b2"]
+    assert names(c("length_m").in_([1, 2, 3, 4]), c("name") != "b2") == ["b1", "b3", "b4"]
+    assert names(c("length_m").in_([])) == []
+    for low, high in ((0, 1), (2, 4)):
+        where = (c("length_m") == low) | (c("length_m") == high)
+        assert store.read(lambda tx, where=where: tx.execute(sa.select(c("id")).where(where).order_by(c("id")))) == [
+            (f"b{low}",),
+            (f"b{high}",),
+        ]

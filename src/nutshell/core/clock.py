@@ -56,12 +56,12 @@ class Clock:
 
 def iso_seconds(at: float) -> str:
     """ "2026-11-22T10:00:00Z" (compute, network, image)."""
-    return _second(int(at // 1))
+    return _second(int(at))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16384)
 def _second(at: int) -> str:
-    """Rows of one listing often share their seconds, and writing one out costs as much as the rest of a member."""
+    """Kept, for the rows of a page are often of the same few seconds."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -8,10 +8,12 @@ Pages continue after a marker by the values of the sort keys (keyset), never by 
 import typing as t
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import sqlalchemy as sa
 from sqlalchemy.sql import visitors
 
+from nutshell.core.compiled import text_of
 from nutshell.core.errors import BadRequest
 from nutshell.core.resource import Field, Resource
 from nutshell.core.service import Answer, Ask
@@ -84,18 +86,22 @@ def select_page(
     if marker:
         beyond = _after(ask, noun, keys, marker, values, shape)
         wheres.append(_given(beyond))
-    key = tuple(shape)
-    text = _COMPILED.get(key) if cachable else None
-    if text is None:
-        text = _compile(ask, noun, wheres, keys, limit, values)
-        if cachable and len(_COMPILED) < 10_000:
-            _COMPILED[key] = text
     if limit is not None:
         values["row_limit"] = limit + 1
         values["row_offset"] = _count(ask, "offset", 0)
-    sql, names, literals = text
-    values = literals | values
-    rows = [loader(noun).row(r) for r in ask.tx.sql(sql, *(_value(ask, values, n) for n in names)).fetchall()]
+    key = tuple(shape)
+    known = _COMPILED.get(key) if cachable else None
+    if known is None:
+        statement = _statement(noun, wheres, keys, limit)
+        if cachable and len(_COMPILED) < 10_000:
+            known = _COMPILED[key] = _compiled(ask, statement, values)
+    if known is not None:
+        sql, names, literals = known
+        values = literals | values
+        bound = [_value(ask, values, n) for n in names]
+    else:
+        sql, bound = text_of(statement, ask.tx.dialect.sql, lambda n: _value(ask, values, n))
+    rows = [loader(noun).row(r) for r in ask.tx.sql(sql, *bound).fetchall()]
     more = limit is not None and len(rows) > limit
     rows = rows[:limit] if limit is not None else rows
     return Page(rows[::-1] if reverse else rows, more)
@@ -106,19 +112,18 @@ def _given(condition: sa.ColumnElement[bool]) -> Where:
 
 
 def _value(ask: Ask[t.Any], values: t.Mapping[str, t.Any], name: str) -> t.Any:
-    return ask.who.credential(name[4:]) if name.startswith("who_") else values[name]
+    return ask.who.credential(name[4:]) if name.startswith("who_") else values.get(name)
 
 
-def _compile(
-    ask: Ask[t.Any],
-    noun: type[Resource],
-    wheres: Sequence[Where],
-    keys: Sequence[tuple[str, bool]],
-    limit: int | None,
-    values: dict[str, t.Any],
-) -> tuple[str, tuple[str, ...], dict[str, t.Any]]:
-    """The query's text, the names of its values in order, and the values that are literals of its conditions."""
-    statement = sa.select(*(noun.table.c[n] for n in noun.fields)).where(*(where() for where in wheres))
+@cache
+def _columns(noun: t.Any) -> sa.Select[t.Any]:
+    return sa.select(*(noun.table.c[n] for n in noun.fields))
+
+
+def _statement(
+    noun: type[Resource], wheres: Sequence[Where], keys: Sequence[tuple[str, bool]], limit: int | None
+) -> sa.Select[t.Any]:
+    statement = _columns(t.cast(t.Any, noun)).where(*(where() for where in wheres))
     for name, down in keys:
         for expression in _order(noun, name):
             statement = statement.order_by(expression.desc() if down else expression)
@@ -126,6 +131,13 @@ def _compile(
         statement = statement.limit(sa.bindparam("row_limit", type_=sa.Integer)).offset(
             sa.bindparam("row_offset", type_=sa.Integer)
         )
+    return statement
+
+
+def _compiled(
+    ask: Ask[t.Any], statement: sa.Select[t.Any], values: dict[str, t.Any]
+) -> tuple[str, tuple[str, ...], dict[str, t.Any]]:
+    """The query's text, the names of its values in order, and the values that are literals of its conditions."""
     for element in visitors.iterate(statement):  # rendering an IN wants every value; ours come with each request
         if isinstance(element, sa.BindParameter):
             element.required = False

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from nutshell.core.clock import Clock
+from nutshell.core.compiled import text_of
 from nutshell.core.config import ConfigError
 from nutshell.core.errors import Duplicate, NotFound, StaleRow
 from nutshell.core.events import EVENTS, Event, Request, current_request
@@ -91,10 +92,8 @@ class Tx:
 
     def execute(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> list[Any]:
         """Run a SQLAlchemy statement; the rows as tuples."""
-        compiled = statement.compile(dialect=self.dialect.sql, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
-        bound = compiled.construct_params(values or {})
-        order = compiled.positiontup if compiled.positiontup is not None else list(bound)
-        cursor = self.sql(str(compiled), *[bound[name] for name in order])
+        text, bound = text_of(statement, self.dialect.sql, values)
+        cursor = self.sql(text, *bound)
         return cursor.fetchall() if cursor.description is not None else []
 
     # -- reading
@@ -168,10 +167,9 @@ class Tx:
                 parts.append(f'"{name}" = ?')
                 values.append(value)
         for condition in conditions:
-            compiled = condition.compile(dialect=self.dialect.sql, compile_kwargs={"render_postcompile": True})
-            bound = compiled.construct_params()
-            parts.append(f"({compiled})")
-            values.extend(bound[n] for n in compiled.positiontup or ())
+            text, bound = text_of(condition, self.dialect.sql)
+            parts.append(f"({text})")
+            values.extend(bound)
         return (" WHERE " + " AND ".join(parts) if parts else ""), values
 
     # -- writing

@@ -52,7 +52,7 @@ def one_host() -> HostFacts:
         name=f"{socket.gethostname().partition('.')[0]}-sim",
         hypervisor_type="memory",
         hypervisor_version=1_000_000,
-        vcpus=64,
+        vcpus=1024,
         ram_mib=262_144,
         disk_gib=10_240,
         cpu_model="simulated",
