@@ -10,7 +10,6 @@ from nutshell.core.cloud import Cloud
 from nutshell.core.store import Tx
 from nutshell.network import errors
 from nutshell.network.addresses import bounds, eui64, free_address, inside, number, release, take_address
-from nutshell.network.bodies import mark
 from nutshell.network.rowfacts import uuid_of
 from nutshell.network.subnet_plan import address_of
 from nutshell.network.subnets import Subnet
@@ -196,5 +195,8 @@ def drop_auto_addresses(cloud: Cloud, tx: Tx, subnet: Subnet) -> None:
 
 
 def _set(tx: Tx, port: Any, fixed: Fixed) -> None:
-    tx.put(port, fixed_ips=fixed, wanted=port.wanted + 1, due_at=tx.now if port.binding_host_id else port.due_at)
-    mark(tx, "network_security_groups", port.security_groups)
+    from nutshell.network.ports import touch_world
+
+    new = tx.put(port, fixed_ips=fixed)
+    if new.binding_host_id:
+        touch_world(tx, new)

@@ -255,13 +255,13 @@ def choose_mac(tx: Tx, network_id: str, asked: str) -> str:
 def join(tx: Tx, port_id: str, group_ids: Sequence[str]) -> None:
     for group_id in group_ids:
         tx.sql("INSERT INTO network_membership (group_id, port_id) VALUES (?,?)", group_id, port_id)
-    mark(tx, "network_security_groups", group_ids)
 
 
 def touch_world(tx: Tx, row: Port) -> Port:
-    """A bound port changed: it and its network (leases) are looked at again."""
+    """A bound port changed: it, its network (leases) and its groups (members) are looked at again."""
     keep_in_world(tx, "port", row.id)
     mark(tx, "network_networks", [row.network_id])
+    mark(tx, "network_security_groups", row.security_groups or [])
     tx.sql("UPDATE network_ports SET wanted = wanted + 1, due_at = ? WHERE id = ?", tx.now, row.id)
     return tx.need(Port, row.id)
 
@@ -313,8 +313,7 @@ def change_port(cloud: Cloud, tx: Tx, who: Who, row: Port, given: Given) -> Port
 
 def withdraw(tx: Tx, row: Port) -> Port:
     """A port is bound no more: the world forgets it."""
-    remove_from_world(tx, "port", row.id)
-    mark(tx, "network_networks", [row.network_id])
+    leave_world(tx, row)
     return tx.put(row, status="DOWN", due_at=None, quiet=True)
 
 
@@ -329,7 +328,8 @@ def _check_security(row: Port, given: Given) -> None:
 
 def _move_groups(tx: Tx, row: Port, group_ids: list[str]) -> None:
     tx.sql("DELETE FROM network_membership WHERE port_id = ?", row.id)
-    mark(tx, "network_security_groups", [g for g in row.security_groups or [] if g not in group_ids])
+    if row.binding_host_id:
+        mark(tx, "network_security_groups", [g for g in row.security_groups or [] if g not in group_ids])
     join(tx, row.id, group_ids)
 
 
@@ -344,7 +344,6 @@ def _readdress(cloud: Cloud, tx: Tx, row: Port, given: Given) -> None:
     gone = before - {f["ip_address"] for f in given["fixed_ips"]}
     if gone:
         let_go_of(cloud, tx, row.id, gone)
-    mark(tx, "network_security_groups", given.get("security_groups", row.security_groups) or [])
 
 
 @network.verb(Port, "delete", rule="delete_port")
@@ -364,13 +363,17 @@ def drop_port(cloud: Cloud, tx: Tx, row: Port) -> None:
     release(tx, row.id)
     if row.security_groups:
         tx.sql("DELETE FROM network_membership WHERE port_id = ?", row.id)
-        mark(tx, "network_security_groups", row.security_groups)
     tx.drop(row)
     if not row.device_owner.startswith("network:"):
         cloud.quotas.give_back(tx, row.project_id, {"network.port": 1})
     if row.binding_host_id:
-        remove_from_world(tx, "port", row.id)
-        mark(tx, "network_networks", [row.network_id])
+        leave_world(tx, row)
+
+
+def leave_world(tx: Tx, row: Port) -> None:
+    remove_from_world(tx, "port", row.id)
+    mark(tx, "network_networks", [row.network_id])
+    mark(tx, "network_security_groups", row.security_groups or [])
 
 
 __all__ = ["Port", "add_port", "change_port", "drop_port", "take", "withdraw"]

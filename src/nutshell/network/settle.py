@@ -61,6 +61,9 @@ class Pauses:
 
 def settle(cloud: Cloud, pauses: Pauses) -> float | None:
     """One pass. Returns when to come again for what failed."""
+    due = cloud.read(lambda tx: _next(tx, cloud.clock.now()))
+    if due is None or due > 0:
+        return due
     d = cloud.driver(NetworkDriver)
     _removals(cloud, pauses, ("router", "port"), d)
     _each(cloud, pauses, Network, lambda tx, rows: network_objects(tx, rows, _domain(cloud)), d.ensure_network)
@@ -68,7 +71,8 @@ def settle(cloud: Cloud, pauses: Pauses) -> float | None:
     _together(cloud, pauses, Port, lambda tx, rows: port_objects(rows), d.ensure_ports)
     _each(cloud, pauses, Router, router_objects, d.ensure_router)
     _removals(cloud, pauses, ("group", "network"), d)
-    return cloud.read(lambda tx: _next(tx, cloud.clock.now()))
+    due = cloud.read(lambda tx: _next(tx, cloud.clock.now()))
+    return None if due is None else max(0.05, due)
 
 
 def _domain(cloud: Cloud) -> str:
@@ -76,10 +80,11 @@ def _domain(cloud: Cloud) -> str:
 
 
 def _next(tx: Tx, now: float) -> float | None:
+    """In how many seconds something is due; None: nothing."""
     tables = [n.table.name for n in (Network, SecurityGroup, Port, Router)]
     text = " UNION ALL ".join(f"SELECT min(due_at) FROM {t}" for t in [*tables, "network_removal"])
     found = [at for (at,) in tx.sql(text).fetchall() if at is not None]
-    return max(0.05, min(found) - now) if found else None
+    return min(found) - now if found else None
 
 
 def _due(tx: Tx, noun: type[Any], now: float) -> list[Any]:

@@ -6,6 +6,8 @@ Pure but for reading; `network/capability.py` says what each object means.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+
 from nutshell.core.store import Tx
 from nutshell.network import capability as driver
 from nutshell.network.networks import Network
@@ -75,18 +77,27 @@ def group_objects(tx: Tx, rows: Sequence[SecurityGroup]) -> list[driver.Group]:
     rules: dict[str, list[driver.Rule]] = {}
     for r in tx.find(SecurityGroupRule, security_group_id=ids, order="id"):
         rules.setdefault(r.security_group_id, []).append(_rule(r))
-    members: dict[str, list[str]] = {}
-    if ids:
-        marks = ",".join("?" * len(ids))
-        found = tx.sql(
-            "SELECT m.group_id, a.ip FROM network_membership m JOIN network_allocation a ON a.port_id = m.port_id"
-            f" WHERE m.group_id IN ({marks}) AND m.group_id IN (SELECT remote_group_id FROM"
-            " network_security_group_rules) ORDER BY m.group_id, a.position",
-            *ids,
-        ).fetchall()
-        for group_id, ip in found:
-            members.setdefault(group_id, []).append(ip)
+    members = _members(tx, ids)
     return [driver.Group(g.id, tuple(rules.get(g.id, ())), tuple(members.get(g.id, ())), g.stateful) for g in rows]
+
+
+def _members(tx: Tx, group_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Group → what its bound ports may use as theirs, for groups that some rule names as its remote."""
+    found: dict[str, list[str]] = {}
+    if not group_ids:
+        return found
+    marks = ",".join("?" * len(group_ids))
+    rows = tx.sql(
+        "SELECT m.group_id, p.fixed_ips, p.allowed_address_pairs FROM network_membership m"
+        f" JOIN network_ports p ON p.id = m.port_id WHERE m.group_id IN ({marks}) AND p.binding_host_id != ''"
+        " AND m.group_id IN (SELECT remote_group_id FROM network_security_group_rules) ORDER BY m.group_id, p.id",
+        *group_ids,
+    ).fetchall()
+    for group_id, fixed, pairs in rows:
+        ips = found.setdefault(group_id, [])
+        ips.extend(f["ip_address"] for f in msgspec.json.decode(fixed))
+        ips.extend(p["ip_address"] for p in msgspec.json.decode(pairs) if p["ip_address"] not in ips)
+    return found
 
 
 def _rule(row: SecurityGroupRule) -> driver.Rule:
