@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from nutshell.core.clock import parse_iso
 from nutshell.core.errors import BadRequest
+from nutshell.core.json_columns import has_item, has_member
 from nutshell.core.service import Ask
 
 WORDS = ("name", "id", "status", "container_format", "disk_format")
@@ -52,7 +53,7 @@ def conditions(ask: Ask[Any], table: sa.Table) -> Conditions:
             continue
         value = given[-1]
         if name == "tag":
-            found += [_has_tag(table, tag.strip()) for tag in given]
+            found += [has_item(table.c.tags, tag.strip()) for tag in given]
         elif name.endswith(("_min", "_max")) and name[:-4] in ("size", "min_disk", "min_ram", "virtual_size"):
             found.append(_range(table, name, value))
         elif name in ("created_at", "updated_at"):
@@ -68,7 +69,7 @@ def conditions(ask: Ask[Any], table: sa.Table) -> Conditions:
         elif name in ("size", "min_ram", "min_disk", "virtual_size"):
             found.append(_range(table, name + "_is", value))
         else:
-            found.append(sa.func.json_extract(table.c.extra, '$."' + name.replace('"', "") + '"') == value)
+            found.append(has_member(table.c.extra, name, value))
     found.append(table.c.os_hidden == _boolean("os_hidden", ask.asked("os_hidden", "false").lower()))
     return found
 
@@ -91,11 +92,6 @@ def _boolean(name: str, text: str) -> bool:
     if text not in ("true", "false"):
         raise BadRequest(f"Invalid value '{text}' for '{name}' filter. Valid values are 'true' or 'false'.")
     return text == "true"
-
-
-def _has_tag(table: sa.Table, tag: str) -> sa.ColumnElement[bool]:
-    tags = sa.func.json_each(table.c.tags).table_valued("value")
-    return sa.exists(sa.select(sa.literal(1)).select_from(tags).where(tags.c.value == tag))
 
 
 def _range(table: sa.Table, name: str, text: str) -> sa.ColumnElement[bool]:

@@ -105,7 +105,12 @@ def show_capabilities(ask: Ask[Any]) -> Answer:
                                            "storage_protocol")}  # fmt: skip
             thin = {"title": "Thin Provisioning", "description": "Drives take room as they are written.",
                     "type": "boolean"}  # fmt: skip
-            about: dict[str, Any] = {"display_name": None, "description": None, "visibility": None, "replication_targets": []}
+            about: dict[str, Any] = {
+                "display_name": None,
+                "description": None,
+                "visibility": None,
+                "replication_targets": [],
+            }
             return Answer(200, {"namespace": f"OS::Storage::Capabilities::{host}", **shown, **about,
                                 "properties": {"thin_provisioning": thin}})  # fmt: skip
     raise NotFound(kind="Service", id=host)

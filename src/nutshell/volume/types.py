@@ -1,11 +1,13 @@
 """Volume types, their extra specs and who may use private ones (Block Storage API v3, "Volume types")."""
 
+import ast
 import re
 from typing import Any
 
 import sqlalchemy as sa
 
 from nutshell.core.errors import BadRequest, Conflict, NotFound
+from nutshell.core.json_columns import has_member
 from nutshell.core.listing import page_answer, select_page
 from nutshell.core.render import OMIT, Context
 from nutshell.core.resource import field
@@ -44,16 +46,12 @@ def by_public(ask: Ask[Any], values: list[str]) -> Any:
 
 @VolumeType.filters_by("extra_specs")
 def by_specs(ask: Ask[Any], values: list[str]) -> Any:
-    import ast
-
     try:
         wanted = {str(k): str(v) for k, v in ast.literal_eval(values[-1]).items()}
     except (ValueError, SyntaxError, AttributeError, MemoryError, RecursionError):
         raise BadRequest(f"Invalid extra_specs filter {values[-1][:100]}") from None
     column = VolumeType.c("extra_specs")
-    return sa.and_(
-        sa.true(), *(sa.func.json_extract(column, '$."' + k.replace('"', "") + '"') == v for k, v in wanted.items())
-    )
+    return sa.and_(sa.true(), *(has_member(column, k, v) for k, v in wanted.items()))
 
 
 @volume.verb(VolumeType, "list", rule="volume_extension:type_get_all")

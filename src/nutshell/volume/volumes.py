@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from nutshell.core.clock import iso_micros, parse_iso
 from nutshell.core.errors import BadRequest, NotFound
+from nutshell.core.json_columns import has_member
 from nutshell.core.render import OMIT, Context
 from nutshell.core.resource import field
 from nutshell.core.schema import Body
@@ -129,9 +130,7 @@ def by_metadata(ask: Ask[Any], values: list[str]) -> Any:
     except (ValueError, SyntaxError, AttributeError, MemoryError, RecursionError):
         raise BadRequest(f"Invalid metadata filter {values[-1][:100]}") from None
     column = Volume.c("user_metadata")
-    return sa.and_(
-        sa.true(), *(sa.func.json_extract(column, '$."' + k.replace('"', "") + '"') == v for k, v in pairs.items())
-    )
+    return sa.and_(sa.true(), *(has_member(column, k, v) for k, v in pairs.items()))
 
 
 @Volume.filters_by("bootable")
