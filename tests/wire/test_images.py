@@ -25,14 +25,23 @@ OLD_PATCH = "application/openstack-images-v2.0-json-patch"
 BARE = {"disk_format": "raw", "container_format": "bare"}
 
 
-def start(state: Path) -> app.Running:
+def start(state: Path, database: str = "") -> app.Running:
     def wire(cloud: Cloud) -> None:
         cloud.authenticate = toy_who
         wiring.wire(cloud)
 
     part = app.Part(wiring.service, wiring.config, wiring.quotas, wire, wiring.loops, wiring.seed)
-    settings = load_settings([CloudConfig, wiring.config], None, {}, {CloudConfig: {"state": state, "simulate": True}})
+    settings = load_settings(
+        [CloudConfig, wiring.config], None, {}, {CloudConfig: {"state": state, "simulate": True, "database": database}}
+    )
     return app.build(settings, of=[part])
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_cloud(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[app.Running]:
+    running = start(tmp_path, "" if request.param == "sqlite" else request.getfixturevalue("postgres_url"))
+    yield running
+    running.close()
 
 
 @pytest.fixture
@@ -84,7 +93,8 @@ def test_versions_are_found_at_the_root_without_a_token(cloud: app.Running) -> N
     assert call(cloud, "GET", "/versions", token="").status_code == 200
 
 
-def test_an_image_is_made_filled_read_and_deleted(cloud: app.Running, tmp_path: Path) -> None:
+def test_an_image_is_made_filled_read_and_deleted(any_cloud: app.Running, tmp_path: Path) -> None:
+    cloud = any_cloud
     made = make(cloud, name="disk", tags=["b", "a", "b"], hw_rng_model="virtio", min_disk=1, **BARE)
     assert (made["status"], made["visibility"], made["owner"], made["tags"]) == ("queued", "shared", "p", ["a", "b"])
     assert made["hw_rng_model"] == "virtio"
@@ -251,7 +261,8 @@ def test_json_patch(cloud: app.Running) -> None:
     assert patch(cloud, image_id, {"add": "/name", "value": "d"}, kind=OLD_PATCH).status_code == 409
 
 
-def test_listing_filters(cloud: app.Running) -> None:
+def test_listing_filters(any_cloud: app.Running) -> None:
+    cloud = any_cloud
     for name, size in (("one", 10), ("two", 20), ("a, b", 30)):
         image_id = make(cloud, name=name, tags=[name[:1], "all"], shape=name, **BARE)["id"]
         put_data(cloud, image_id, b"x" * size)
@@ -351,7 +362,7 @@ def test_seeded_images_are_real_and_do_not_come_back(cloud: app.Running, tmp_pat
     assert found["cirros"]["virtual_size"] == 64 * 2**20
     assert call(cloud, "DELETE", f"/v2/images/{found['cirros']['id']}", ADMIN).status_code == 204
     cloud.close()
-    again = start(tmp_path)
+    again = start(tmp_path, cloud.cloud.settings[CloudConfig].database)
     try:
         assert names(again) == ["cirros-alt"]
     finally:

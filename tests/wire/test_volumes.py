@@ -24,7 +24,7 @@ ADMIN = "root:p:admin,member,reader"
 SERVER = "0a0a0a0a-0000-4000-8000-000000000001"
 
 
-def start(state: Path) -> app.Running:
+def start(state: Path, database: str = "") -> app.Running:
     def wire(cloud: Cloud) -> None:
         cloud.authenticate = toy_who
         wiring.wire(cloud)
@@ -34,8 +34,16 @@ def start(state: Path) -> app.Running:
         for w, how in ((image_wiring, image_wiring.wire), (wiring, wire))
     ]
     tables = [CloudConfig, image_wiring.config, wiring.config]
-    settings = load_settings(tables, None, {}, {CloudConfig: {"state": state, "simulate": True}})
+    settings = load_settings(tables, None, {}, {CloudConfig: {"state": state, "simulate": True, "database": database}})
     return app.build(settings, of=parts)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_cloud(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[app.Running]:
+    running = start(tmp_path, "" if request.param == "sqlite" else request.getfixturevalue("postgres_url"))
+    running.runner.start()
+    yield running
+    running.close()
 
 
 @pytest.fixture
@@ -92,7 +100,8 @@ def test_versions(cloud: app.Running) -> None:
     assert (found["id"], found["version"], found["min_version"]) == ("v3.0", "3.71", "3.0")
 
 
-def test_a_volume_lives(cloud: app.Running) -> None:
+def test_a_volume_lives(any_cloud: app.Running) -> None:
+    cloud = any_cloud
     made = make(cloud, name=" disk ", metadata={"a": "b"})
     assert (made["name"], made["size"], made["bootable"], made["volume_type"]) == ("disk", 1, "false", "__DEFAULT__")
     assert made["metadata"] == {"a": "b"}
@@ -147,7 +156,8 @@ def test_a_reader_may_look_only_and_others_see_nothing(cloud: app.Running) -> No
     assert asyncio.run(go()).status_code == 400
 
 
-def test_listing(cloud: app.Running) -> None:
+def test_listing(any_cloud: app.Running) -> None:
+    cloud = any_cloud
     for name, size in (("a", 1), ("b", 2), ("c", 3)):
         make(cloud, name=name, size=size, metadata={"n": name})
 
