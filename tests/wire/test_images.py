@@ -25,15 +25,17 @@ OLD_PATCH = "application/openstack-images-v2.0-json-patch"
 BARE = {"disk_format": "raw", "container_format": "bare"}
 
 
-def start(state: Path, database: str = "") -> app.Running:
+def start(state: Path, database: str = "", strict: bool = True) -> app.Running:
     def wire(cloud: Cloud) -> None:
         cloud.authenticate = toy_who
         wiring.wire(cloud)
 
     part = app.Part(wiring.service, wiring.config, wiring.quotas, wire, wiring.loops, wiring.seed)
-    settings = load_settings(
-        [CloudConfig, wiring.config], None, {}, {CloudConfig: {"state": state, "simulate": True, "database": database}}
-    )
+    given: dict[type, dict[str, object]] = {
+        CloudConfig: {"state": state, "simulate": True, "database": database},
+        wiring.config: {"require_format_match": strict},
+    }
+    settings = load_settings([CloudConfig, wiring.config], None, {}, given)
     return app.build(settings, of=[part])
 
 
@@ -384,3 +386,17 @@ def test_what_other_services_do_with_images(cloud: app.Running) -> None:
     assert port.path(image_id).read_bytes() == b"content"
     assert cloud.cloud.read(lambda tx: port.find(tx, toy_who(OTHER), image_id)) is None
     assert cloud.cloud.port(ImageFiles).busy == set()
+
+
+def test_an_operator_may_let_formatless_data_be_declared_as_anything_but_nothing_unsafe(tmp_path: Path) -> None:
+    running = start(tmp_path, strict=False)
+    try:
+        plain = make(running, disk_format="vhd", container_format="bare")
+        assert put_data(running, plain["id"], b"x" * 100).status_code == 204
+        other = make(running, disk_format="vhd", container_format="bare")
+        write_qcow2(tmp_path / "real", [b"boot"], 2**20)
+        assert put_data(running, other["id"], (tmp_path / "real").read_bytes()).status_code == 415
+        cut = make(running, disk_format="qcow2", container_format="bare")
+        assert put_data(running, cut["id"], (tmp_path / "real").read_bytes()[:50]).status_code == 415
+    finally:
+        running.close()

@@ -32,18 +32,19 @@ class ImageFiles:
 
     directory: Path
     durable: bool = True
+    any_raw: bool = False  # content without a format's sign may be declared as anything
     busy: set[str] = field(default_factory=set)
     lock: Lock = field(default_factory=Lock, repr=False)
     scratch: tempfile.TemporaryDirectory[str] | None = None  # a cloud without a state directory
 
     @classmethod
-    def of(cls, state: Path | None, durable: bool) -> "ImageFiles":
+    def of(cls, state: Path | None, durable: bool, any_raw: bool = False) -> "ImageFiles":
         if state is None:
             scratch = tempfile.TemporaryDirectory(prefix="nutshell-images-")
-            return cls(Path(scratch.name), False, scratch=scratch)
+            return cls(Path(scratch.name), False, any_raw, scratch=scratch)
         directory = state / "images"
         directory.mkdir(parents=True, exist_ok=True)
-        return cls(directory, durable)
+        return cls(directory, durable, any_raw)
 
     def path(self, image_id: str) -> Path:
         return self.directory / image_id
@@ -89,7 +90,7 @@ class Receiver:
         self._files = files
         self._partial = files.directory / f"{image_id}{PARTIAL}"
         self._out: BinaryIO = open(self._partial, "wb")  # noqa: SIM115 - closed by the context
-        self._inspector = Inspector(declared) if declared is not None else None
+        self._inspector = Inspector(declared, any_raw=files.any_raw) if declared is not None else None
         self._md5, self._sha = hashlib.md5(usedforsecurity=False), hashlib.sha512()
         self.size = 0
 
@@ -117,9 +118,9 @@ class Receiver:
         return Sums(self.size, virtual, self._md5.hexdigest(), self._sha.hexdigest())
 
 
-def sum_up(path: Path, declared: str) -> Sums:
+def sum_up(path: Path, declared: str, *, any_raw: bool = False) -> Sums:
     """Hash and judge a file where it lies. ImageRefused, OSError."""
-    inspector, md5, sha = Inspector(declared), hashlib.md5(usedforsecurity=False), hashlib.sha512()
+    inspector, md5, sha = Inspector(declared, any_raw=any_raw), hashlib.md5(usedforsecurity=False), hashlib.sha512()
     with open(path, "rb") as source:
         while data := source.read(CHUNK):
             inspector.feed(data)

@@ -52,7 +52,7 @@ def settle(cloud: Cloud, row: Image) -> None:
         return
     files = files_of(cloud)
     try:
-        sums = sum_up(files.staged(row.id), row.disk_format or "raw")
+        sums = sum_up(files.staged(row.id), row.disk_format or "raw", any_raw=files.any_raw)
     except (ImageRefused, FileNotFoundError) as why:
         reason = str(why)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nutshell.core.cloud import Cloud
-from nutshell.core.config import CloudConfig
+from nutshell.core.config import CloudConfig, setting
 from nutshell.core.reconcile import Loop, settling
 from nutshell.image import data, discovery, members, schemas, tasks
 from nutshell.image.files import ImageFiles
@@ -26,13 +26,20 @@ class ImageConfig:
 
     table: ClassVar[str] = "image"
 
+    require_format_match: bool = setting(
+        True,
+        "Refuse data that is not what disk_format says. False: data without any format's sign may be declared as"
+        " anything; what is unsafe is refused in any case.",
+    )
+
 
 config = ImageConfig
 
 
 def wire(cloud: Cloud) -> None:
     settings = cloud.settings[CloudConfig]
-    files = ImageFiles.of(settings.state, durable=not settings.simulate)
+    strict = cloud.settings[ImageConfig].require_format_match
+    files = ImageFiles.of(settings.state, durable=not settings.simulate, any_raw=not strict)
     cloud.ports[ImageFiles] = files
     cloud.ports[Images] = ImageOffers(cloud, files)
 

@@ -35,8 +35,10 @@ class ImageFacts:
 class Inspector:
     """Fed an image's bytes in order; keeps 40 KiB of them at most and believes no length it reads."""
 
-    def __init__(self, declared: str) -> None:
+    def __init__(self, declared: str, *, any_raw: bool = False) -> None:
+        """`any_raw`: content without any format's sign may be declared as anything; nothing opens it by mistake."""
         self.declared = declared
+        self._any_raw = any_raw
         self.size = 0
         self._head = bytearray()
         self._judged = False
@@ -89,7 +91,7 @@ class Inspector:
         if name in NEVER_SAFE:
             return self._refused(name, f"the format {name} is not allowed")
         plain = name in ("raw", "gpt", "mbr")
-        if name != self.declared and not (plain and self.declared in ("raw", "ploop")):
+        if name != self.declared and not (plain and (self._any_raw or self.declared in ("raw", "ploop"))):
             shown = "raw" if plain else name
             return self._refused(name, f"the content is {shown}, not {self.declared} as declared")
         if name == "qcow2":
