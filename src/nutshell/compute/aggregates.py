@@ -87,9 +87,9 @@ def as_json(ask: Ask[Any], a: Aggregate) -> dict[str, Any]:
 def need(ask: Ask[Any]) -> Aggregate:
     """The aggregate the path names by its number."""
     key = ask.params["id"]
-    if not key.isascii() or not key.isdecimal():
+    if not key.isascii() or not key.removeprefix("-").isdecimal():
         raise BadRequest("id must be an integer")
-    found = ask.tx.one(Aggregate, number=int(key)) if int(key) <= wire.BIG else None
+    found = ask.tx.one(Aggregate, number=int(key)) if abs(int(key)) <= wire.BIG else None
     if found is None:
         raise NoAggregate(id=key)
     return found

@@ -5,7 +5,7 @@ from typing import Any
 from nutshell.compute.nodes import Node
 from nutshell.compute.servers.noun import Server
 from nutshell.compute.service import compute
-from nutshell.core.errors import Fault, NotFound
+from nutshell.core.errors import BadRequest, Fault, NotFound
 from nutshell.core.resource import field
 from nutshell.core.schema import Body
 from nutshell.core.service import Ask
@@ -72,6 +72,8 @@ class HostUpdate(Body):
 @compute.route("PUT", "/os-hosts/{host}", rule=RULE + "update", until=LAST, body=HostUpdate, wrap="")
 def update(ask: Ask[Any]) -> None:
     """QEMU hosts are enabled and disabled as services."""
+    if not ask.given:
+        raise BadRequest("Invalid input for field/attribute body. Value: {}. {} does not have enough properties")
     _need(ask)
     raise Unsupported()
 

@@ -14,7 +14,8 @@ RULE = "os_compute_api:os-quota-sets:"
 COUNTED = ("instances", "cores", "ram", "server_groups")
 OWN = ("instances", "cores", "ram", "metadata_items", "key_pairs", "server_groups", "server_group_members")
 FILES = ("injected_files", "injected_file_content_bytes", "injected_file_path_bytes")  # until 2.56
-FOREIGN = ("floating_ips", "fixed_ips", "security_groups", "security_group_rules")  # network's; until 2.35 shown as -1
+# The network service's: until 2.35 kept and shown here, enforced there.
+FOREIGN = ("floating_ips", "fixed_ips", "security_groups", "security_group_rules")
 SPANS = [("", "2.35", (*OWN, *FILES, *FOREIGN)), ("2.36", "2.56", (*OWN, *FILES)), ("2.57", "", OWN)]
 ABSOLUTE = {
     "ram": ("maxTotalRAMSize",),
@@ -41,9 +42,8 @@ USED = {
 
 
 def limits_of(ask: Ask[Any], project_id: str, names: tuple[str, ...]) -> dict[str, int]:
-    mine = [n for n in names if n not in FOREIGN]
-    found = ask.cloud.quotas.limits(ask.tx, project_id, [f"compute.{n}" for n in mine])
-    return {n: found[f"compute.{n}"] if n in mine else -1 for n in names}
+    found = ask.cloud.quotas.limits(ask.tx, project_id, [f"compute.{n}" for n in names])
+    return {n: found[f"compute.{n}"] for n in names}
 
 
 def used_of(ask: Ask[Any], project_id: str) -> dict[str, int]:
@@ -96,8 +96,6 @@ def _read(ask: Ask[Any], body: Any, names: tuple[str, ...], usage: dict[str, int
             continue
         if name not in names:
             raise BadRequest(f"Additional properties are not allowed ('{name}' was unexpected)")
-        if name in FOREIGN:
-            continue
         try:
             limit = int(value)
         except (TypeError, ValueError):

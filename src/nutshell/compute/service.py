@@ -73,7 +73,9 @@ def not_found(noun: type[Resource], key: str) -> Fault:
 compute = Service(
     name="compute",
     mount="/compute",
-    prefixes=("/v2.1", "/v2.1/{project_id}"),
+    prefixes=("/v2.1", "/v2.1/{project_id}", "/v2", "/v2/{project_id}"),
+    unversioned=("/v2", "/v2/{project_id}"),
+    strict_slash=True,
     versions=Versions("compute", LOWEST, HIGHEST, legacy="X-OpenStack-Nova-API-Version"),
     error=render_error,
     page_links=page_links,
@@ -107,6 +109,18 @@ def bookmark(ask: Ask[Any], many: str, key: str) -> str:
     return f"{ask.base}{ask.service.mount}{prefix}/{many}/{key}"
 
 
+def _old_version(ask: Ask[Any]) -> dict[str, Any]:
+    """The API before microversions; its routes are those of 2.1."""
+    return {
+        "id": "v2.0",
+        "status": "DEPRECATED",
+        "version": "",
+        "min_version": "",
+        "updated": "2025-07-04T12:00:00Z",
+        "links": [{"rel": "self", "href": f"{ask.base}{ask.service.mount}/v2/"}],
+    }
+
+
 def _version(ask: Ask[Any]) -> dict[str, Any]:
     return {
         "id": "v2.1",
@@ -120,12 +134,21 @@ def _version(ask: Ask[Any]) -> dict[str, Any]:
 
 @compute.route("GET", "", public=True, prefixes=("",))
 def list_versions(ask: Ask[Any]) -> Answer:
-    return Answer(200, {"versions": [_version(ask)]})
+    return Answer(200, {"versions": [_old_version(ask), _version(ask)]})
 
 
 @compute.route("GET", "", public=True, prefixes=("/v2.1",))
 def show_version(ask: Ask[Any]) -> Answer:
-    found = _version(ask)
+    return _one_version(_version(ask), "2.1")
+
+
+@compute.route("GET", "", public=True, prefixes=("/v2",))
+def show_old_version(ask: Ask[Any]) -> Answer:
+    return _one_version(_old_version(ask), "2")
+
+
+def _one_version(found: dict[str, Any], number: str) -> Answer:
     found["links"].append({"rel": "describedby", "type": "text/html", "href": "http://docs.openstack.org/"})
-    found["media-types"] = [{"base": "application/json", "type": "application/vnd.openstack.compute+json;version=2.1"}]
+    kind = f"application/vnd.openstack.compute+json;version={number}"
+    found["media-types"] = [{"base": "application/json", "type": kind}]
     return Answer(200, {"version": found})

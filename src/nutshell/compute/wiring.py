@@ -19,9 +19,12 @@ from nutshell.compute import (  # noqa: F401 - they declare their routes
     interfaces,
     keypairs,
     limits,
+    network_proxy,
+    security_group_proxy,
     server_groups,
     usage,
     usage_audits,
+    volume_proxy,
     zones,
 )
 from nutshell.compute.capability import Consoles, Disks, HotPluggable, Hypervisor, Pausable, Watchable
@@ -66,6 +69,7 @@ quotas: Mapping[str, int] = {
     "key_pairs": 100,
     "server_groups": 10,
     "server_group_members": 10,
+    **dict.fromkeys(limits.FOREIGN, -1),
 }
 
 

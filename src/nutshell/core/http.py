@@ -39,7 +39,7 @@ class App:
 
     def __init__(self, cloud: Cloud, traces: Traces) -> None:
         self.cloud, self.traces = cloud, traces
-        self.router = Router(cloud.services)
+        self.router = cloud.ports[Router] = Router(cloud.services)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -92,6 +92,8 @@ class App:
         """The request with its caller, version and route; nothing of the body read yet."""
         service = found.service
         at = service.versions.asked(headers) if service.versions is not None else ALWAYS
+        if service.versions is not None and found.routes[0].prefix in service.unversioned:
+            at = service.versions.lowest
         route = choose(found.routes, method, at)
         query = (
             parse_qs(scope["query_string"].decode("latin1"), keep_blank_values=True) if scope["query_string"] else {}

@@ -58,7 +58,7 @@ class Router:
             if node.routes:
                 service, _, names = node.routes[0]
                 mine = [r for s, r, _ in node.routes if s is service]
-                if service.strict_slash and raw_path.endswith("/") and mine[0].path != "/" and mine[0].prefix:
+                if service.strict_slash and raw_path.endswith("/") and mine[0].path.strip("/") and mine[0].prefix:
                     return None
                 return Found(service, mine, dict(zip(names, values, strict=True)))
         return None

@@ -153,6 +153,7 @@ class Service:
     mount: str
     prefixes: Sequence[str] = ("",)
     versions: Versions | None = None
+    unversioned: Sequence[str] = ()  # prefixes of an older API that speaks only the lowest version
     error: Callable[[Fault, str], t.Any] = plain_error
     refuses: Callable[[Fault, Mapping[str, str]], "Answer"] | None = None  # instead of `error`, where Accept matters
     time: Callable[[float], str] = iso_seconds
