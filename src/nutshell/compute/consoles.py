@@ -90,7 +90,8 @@ def _open(ask: Ask[Server], console_type: str) -> str:
         raise WrongState(action=f"get_{kind}_console", id=s.id, attr="vm_state", state=s.vm_state)
     token = secrets.token_urlsafe(32)
     ask.tx.drop_where(ConsoleToken, ConsoleToken.c("expires_at") < ask.now)
-    ask.tx.add(ConsoleToken(id=_hash(token), server_id=s.id, kind=kind, expires_at=ask.now + LIFETIME_S), quiet=True)
+    held = ConsoleToken(id=hash_token(token), server_id=s.id, kind=kind, expires_at=ask.now + LIFETIME_S)
+    ask.tx.add(held, quiet=True)
     path = f"{ask.service.mount}/consoles/{kind}?token={token}"
     if kind == "serial":
         return re.sub("^http", "ws", ask.base) + path
@@ -98,7 +99,7 @@ def _open(ask: Ask[Server], console_type: str) -> str:
     return f"{ask.base}{page}?{rest}&path={quote(path.lstrip('/'), safe='')}"
 
 
-def _hash(token: str) -> str:
+def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -182,7 +183,7 @@ async def serve_console(ask: Ask[Any], receive: Receive, send: Send) -> None:
 
 def _redeem(tx: Tx, token: str, kind: str) -> str | None:
     """The server a token is for; the token is used up."""
-    found = tx.get(ConsoleToken, _hash(token))
+    found = tx.get(ConsoleToken, hash_token(token))
     if found is None or found.kind != kind or found.expires_at < tx.now:
         return None
     tx.drop(found, quiet=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nutshell.compute import (  # noqa: F401 - they declare their routes
     aggregates,
     attachments,
+    console_tokens,
     consoles,
     extensions,
     external_events,
@@ -19,6 +20,7 @@ from nutshell.compute import (  # noqa: F401 - they declare their routes
     interfaces,
     keypairs,
     limits,
+    migrations,
     network_proxy,
     security_group_proxy,
     server_groups,
@@ -38,6 +40,7 @@ from nutshell.compute.servers import (  # noqa: F401 - likewise
     facets,
     images,
     labels,
+    moves,
     power,
     reads,
     sizes,

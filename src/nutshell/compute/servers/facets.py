@@ -123,13 +123,23 @@ def show_topology(ask: Ask[Server]) -> Any:
 
 
 DIAGNOSTICS = "os_compute_api:os-server-diagnostics"
+WITH_GUEST = ("active", "rescued", "paused", "suspended")
+
+
+@compute.route("GET", "/servers/{id}/diagnostics", rule=DIAGNOSTICS, noun=Server, loads=True, until="2.47")
+def diagnose_old(ask: Ask[Server]) -> Any:
+    """The driver's own words, as versions before 2.48 had them: memory in KiB."""
+    s = ask.target
+    if s.vm_state not in WITH_GUEST:
+        raise WrongState(action="get_diagnostics", id=s.id, attr="vm_state", state=s.vm_state)
+    return {"memory": s.flavor["ram"] * 1024}
 
 
 @compute.route("GET", "/servers/{id}/diagnostics", rule=DIAGNOSTICS, noun=Server, loads=True, since="2.48")
 def diagnose(ask: Ask[Server]) -> Any:
     """What is known of the guest without asking it; counters the driver does not keep are null."""
     s = ask.target
-    if s.vm_state not in ("active", "rescued", "paused", "suspended"):
+    if s.vm_state not in WITH_GUEST:
         raise WrongState(action="get_diagnostics", id=s.id, attr="vm_state", state=s.vm_state)
     disks = ask.tx.count(Device, server_id=s.id, kind=Kind.VOLUME) + (1 if s.local.get("root") else 0)
     none = dict.fromkeys(("rx_octets", "rx_errors", "rx_drop", "rx_packets", "rx_rate"))

@@ -4,6 +4,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from nutshell.compute.capability import Disks, Hypervisor
+from nutshell.compute.migrations import mark_migration
 from nutshell.compute.servers.noun import Server, record
 from nutshell.compute.servers.plan import plan
 from nutshell.compute.servers.steps import CARRY
@@ -106,6 +107,8 @@ def fail(work: Work, why: Hopeless) -> None:
         if kind in ("create", "unshelve"):
             work.cloud.port(Placement).release(tx, s.id)
             changes |= {"host": "", "seen": None}
+        if kind == "resize":
+            mark_migration(tx, work.op.id, "error")
         if kind == "resize" and soft:
             grown = work.op.args.get("quota", {})
             work.cloud.quotas.give_back(tx, s.project_id, grown)

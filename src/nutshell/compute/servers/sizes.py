@@ -5,6 +5,7 @@ from typing import Any
 from nutshell.compute.config import ComputeConfig
 from nutshell.compute.errors import FlavorUnknown
 from nutshell.compute.flavors import find_flavor
+from nutshell.compute.migrations import begin_migration
 from nutshell.compute.servers.checks import GIB, flavor_copy
 from nutshell.compute.servers.noun import Server
 from nutshell.compute.servers.operate import begin, check_lock, check_state
@@ -52,7 +53,8 @@ def resize(ask: Ask[Server]) -> None:
     ask.cloud.quotas.take(ask.tx, s.project_id, more)
     changes: dict[str, Any] = {"disk_config": ask.given["disk_config"]} if ask.given.get("disk_config") else {}
     deadline = ask.cloud.settings[ComputeConfig].build_timeout_s
-    begin(ask, s, "resize", Want.RESIZED, deadline, {"flavor": new, "quota": more}, **changes)
+    row = begin(ask, s, "resize", Want.RESIZED, deadline, {"flavor": new, "quota": more}, **changes)
+    begin_migration(ask.tx, row, flavor.id)
 
 
 def _need_resized(ask: Ask[Server], action: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 from nutshell.compute.capability import Disks, Hypervisor, Pausable, Power
 from nutshell.compute.config import ComputeConfig
 from nutshell.compute.devices import Device, Kind
+from nutshell.compute.migrations import forget_migrations, mark_migration
 from nutshell.compute.nodes import DEFAULT_ZONE, Node, node_id
 from nutshell.compute.servers.guest import GIB, await_volumes, make_guest, own_disks, rescue_id
 from nutshell.compute.servers.noun import Server, record
@@ -89,6 +90,7 @@ def claim(work: Work) -> None:
         if not placement.claim(tx, s.id, provider, wanted, s.project_id, s.user_id):
             lacks = ", ".join(f"{amount} {name}" for name, amount in wanted.items())
             raise Hopeless(f"No valid host was found. {s.host}: has no room for {lacks} more.", soft=True)
+        mark_migration(tx, work.op.id, "migrating")
         before = {"flavor": s.flavor, "flavor_id": s.flavor_id, "want": s.was, "claim": work.op.id}
         return record(tx, s, step="claimed", resized_from=before, flavor=new, flavor_id=new["id"])
 
@@ -109,6 +111,7 @@ def unclaim(work: Work) -> None:
         placement.release(tx, s.id)
         placement.move(tx, old["claim"], s.id)
         give_back(work, tx, s, s.flavor, old["flavor"])
+        mark_migration(tx, old["claim"], "reverted")
         return record(tx, s, step="reverted", flavor=old["flavor"], flavor_id=old["flavor_id"], resized_from=None)
 
     work.server = work.cloud.write(back)
@@ -120,6 +123,7 @@ def confirm(work: Work) -> None:
         if s.resized_from is not None:
             work.cloud.port(Placement).release(tx, s.resized_from["claim"])
             give_back(work, tx, s, s.resized_from["flavor"], s.flavor)
+            mark_migration(tx, s.resized_from["claim"], "confirmed")
         return record(tx, s, resized_from=None)
 
     work.server = work.cloud.write(settle)
@@ -226,6 +230,8 @@ def _reached(work: Work, tx: Tx, seen: Power | None) -> None:
         images, who = work.cloud.port(Images), _owner(work)
         if images.find(tx, who, s.shelved_image_id) is not None:
             images.delete(tx, who, s.shelved_image_id)
+    if work.op.kind == "resize":
+        mark_migration(tx, work.op.id, "finished")
     _attach_all(work, tx, s)
     record(tx, s, **changes)
     finish(tx, work.op)
@@ -274,6 +280,7 @@ def _gone(work: Work, tx: Tx) -> None:
         "compute.ram": max(f["ram"] for f in held),
     }
     work.cloud.quotas.give_back(tx, s.project_id, amounts)
+    forget_migrations(tx, s.id)
     s = record(tx, s, quiet=True, task="", step="", due_at=None, seen=None, terminated_at=tx.now)
     tx.drop(s)
     finish(tx, work.op)
