@@ -2,8 +2,11 @@
 
 import http.client
 import json
+import time
 from typing import Any
 from urllib.parse import urlsplit
+
+IDLE_S = 2.0
 
 
 class Client:
@@ -13,6 +16,7 @@ class Client:
         at = urlsplit(base)
         self.connection = http.client.HTTPConnection(at.hostname or "", at.port or 80, timeout=120)
         self.token, self.project_id = "", ""
+        self.used_at = 0.0
         self.login_body = {
             "auth": {
                 "identity": {
@@ -36,6 +40,9 @@ class Client:
         if self.token:
             send["X-Auth-Token"] = self.token
         data = json.dumps(body).encode() if body is not None else None
+        if time.monotonic() - self.used_at > IDLE_S:  # the server may have closed it meanwhile
+            self.connection.close()
+        self.used_at = time.monotonic()
         self.connection.request(method, path, data, send)
         answer = self.connection.getresponse()
         raw = answer.read()
