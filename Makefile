@@ -12,12 +12,13 @@ OPTIONS := $(if $(STATE),--state $(STATE))
 DEBIAN := qemu-system-x86 qemu-utils libnftables1 dnsmasq-base e2fsprogs dosfstools \
     syslinux syslinux-common mtools openssh-client iputils-ping
 
-.PHONY: help demo up down test real check bench docs clean debian
+.PHONY: help demo up down test real check bench conformance docs clean debian
 
 help:
 	@echo "make demo    a real server on a real network with a real volume, shown step by step (as root)"
 	@echo "make up      start the cloud; make down ends it and its guests   (STATE=dir PORT=n)"
 	@echo "make test    the tests; make real: those with real guests and networks (as root); make check: lint, types, house rules; make bench: the promised numbers"
+	@echo "make conformance SUITE=smoke   OpenStack's own tests on a simulated cloud (lists: tests/conformance/lists)"
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || scripts/install-debian python3-venv
@@ -58,6 +59,15 @@ check: $(VENV)/tested
 
 bench: $(VENV)/tested
 	$(BIN)/python bench/bench.py
+
+# OpenStack's own tests, in an environment of their own: their dependencies are not ours.
+.venv-tempest/installed: $(VENV)/made
+	$(PYTHON) -m venv .venv-tempest
+	.venv-tempest/bin/pip install -q --disable-pip-version-check tempest==47.0.0
+	@touch $@
+
+conformance: $(VENV)/installed .venv-tempest/installed
+	$(BIN)/python tests/conformance/run.py $(or $(SUITE),smoke)
 
 docs: $(VENV)/installed
 	$(BIN)/python -m nutshell.cli.reference docs

@@ -93,7 +93,8 @@ def run_tempest(binaries: Path, folder: Path, facts: dict[str, str], ids: Sequen
     """One run in a new workspace; its output goes to the screen."""
     workspace = folder / "workspace"
     registry = ["--workspace-path", str(folder / "workspaces.yaml")]
-    subprocess.run([str(binaries / "tempest"), "init", str(workspace), *registry], check=True, stdout=subprocess.DEVNULL)
+    init = [str(binaries / "tempest"), "init", str(workspace), *registry]
+    subprocess.run(init, check=True, stdout=subprocess.DEVNULL)
     text = (HERE / "tempest.conf").read_text()
     for name, value in {**facts, "WORKSPACE": str(workspace)}.items():
         text = text.replace(f"@{name}@", value)
