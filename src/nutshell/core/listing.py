@@ -164,7 +164,7 @@ def _count(ask: Ask[t.Any], name: str, default: int) -> int:
         raise BadRequest(f"{name} param must be an integer") from None
     if found < 0:
         raise BadRequest(f"{name} param must be positive")
-    return found
+    return min(found, 2**31 - 1)
 
 
 def sort_keys(ask: Ask[t.Any], noun: type[Resource]) -> list[tuple[str, bool]]:
@@ -300,9 +300,12 @@ def _read(f: Field, text: str) -> t.Any:
         raise BadRequest(f"'{text}' is not a valid boolean value for {f.on_wire}.", field=f.on_wire, value=text)
     if "int" in column_kind and "str" not in column_kind:
         try:
-            return int(text)
+            found = int(text)
         except ValueError:
             raise BadRequest(f"'{text}' is not an integer, as {f.on_wire} is.", field=f.on_wire, value=text) from None
+        if not -(2**63) <= found < 2**63:
+            raise BadRequest(f"'{text}' is out of range for {f.on_wire}.", field=f.on_wire, value=text)
+        return found
     return text
 
 
