@@ -416,3 +416,22 @@ def test_subnets_are_cut_from_pools(c: Caller) -> None:
     c.x(f"DELETE /networks/{network['id']}")
     c.x(f"DELETE /subnetpools/{pool['id']}")
     assert c.refused("POST /subnetpools", {"subnetpool": given | {"is_default": True}})[0] == 403
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "GET /networks?limit=99999999999999999999",
+        "GET /networks?mtu=99999999999999999999",
+        "GET /networks?revision_number=99999999999999999999",
+        "PUT /networks/{network}",
+        "POST /networks",
+        "POST /ports",
+    ],
+)
+@pytest.mark.parametrize("body", [None, 5, "x", [], {"network": 5}, {"ports": [5]}, {"port": {"network_id": "\x00"}}])
+def test_nonsense_is_refused_or_ignored_never_a_server_error(c: Caller, line: str, body: object) -> None:
+    method, _, path = line.partition(" ")
+    network = c.x("GET /networks")["networks"][0]["id"]
+    answer = c.ask(method, "/v2.0" + path.format(network=network), None if method == "GET" else body)
+    assert answer.status_code < 500

@@ -15,7 +15,7 @@ from nutshell.core.resource import Resource, field
 from nutshell.core.service import Answer, Ask
 from nutshell.core.store import Tx
 from nutshell.network import errors
-from nutshell.network.bodies import read
+from nutshell.network.bodies import read_changes
 from nutshell.network.networks import ZONE, Network
 from nutshell.network.routers import Router
 from nutshell.network.service import ADMIN, network, reads
@@ -124,7 +124,7 @@ def heartbeat(cloud: Cloud, tx: Tx, started: bool = False) -> None:
 
 @network.verb(Agent, "update", rule="update_agent", body=None)
 def update(ask: Ask[Agent]) -> Agent:
-    return ask.tx.put(ask.target, **read(ask, Agent, (ask.body or {}).get("agent"), "update"))
+    return ask.tx.put(ask.target, **read_changes(ask, Agent))
 
 
 @network.verb(Agent, "delete", rule="delete_agent")

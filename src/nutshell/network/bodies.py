@@ -50,6 +50,13 @@ def read(ask: Ask[Any], noun: type[Resource], item: Any, verb: str = "create") -
     return given
 
 
+def read_changes(ask: Ask[Any], noun: type[Resource]) -> Given:
+    """The members of an update's body, checked."""
+    if not isinstance(ask.body, Mapping) or noun.one not in ask.body:
+        raise BadRequest(f"Unable to find '{noun.one}' in request body")
+    return read(ask, noun, ask.body[noun.one], "update")
+
+
 def allow(ask: Ask[Any], rule: str, given: Given, target: Mapping[str, Any], noun: type[Resource]) -> None:
     """The caller may do this to the target and set the given attributes, or 403 naming the rule.
 

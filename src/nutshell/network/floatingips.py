@@ -16,7 +16,7 @@ from nutshell.network.bodies import (
     create_each,
     create_target,
     mark,
-    read,
+    read_changes,
     revision_matches,
     take,
 )
@@ -204,7 +204,7 @@ def _router_for(tx: Tx, subnet_id: str, outside_id: str) -> str | None:
 def update(ask: Ask[FloatingIp]) -> FloatingIp:
     row = ask.target
     revision_matches(ask, row)
-    given = read(ask, FloatingIp, (ask.body or {}).get("floatingip"), "update")
+    given = read_changes(ask, FloatingIp)
     allow(ask, "update_floatingip", given, row.policy_target(), FloatingIp)
     if "port_id" in given or "fixed_ip_address" in given:
         if "port_id" not in given:

@@ -12,7 +12,7 @@ from nutshell.core.resource import Resource, field
 from nutshell.core.service import Ask
 from nutshell.core.store import Tx
 from nutshell.network import errors
-from nutshell.network.bodies import Given, allow, create_each, create_target, read, revision_matches, take
+from nutshell.network.bodies import Given, allow, create_each, create_target, read_changes, revision_matches, take
 from nutshell.network.config import NetworkConfig
 from nutshell.network.rbacs import EXTERNAL, SHARED, RbacPolicy, granted, reaches, set_wildcard, targets
 from nutshell.network.removals import remove_from_world
@@ -226,7 +226,7 @@ def _only_default(ask: Ask[Any], row: Network) -> None:
 def update(ask: Ask[Network]) -> Network:
     row = ask.target
     revision_matches(ask, row)
-    given = read(ask, Network, (ask.body or {}).get("network"), "update")
+    given = read_changes(ask, Network)
     allow(ask, "update_network", given, row.policy_target(), Network)
     config = ask.cloud.settings[NetworkConfig]
     if "mtu" in given:

@@ -21,7 +21,7 @@ from nutshell.network.bodies import (
     create_target,
     mark,
     own_network,
-    read,
+    read_changes,
     revision_matches,
     take,
 )
@@ -270,7 +270,7 @@ def touch_world(tx: Tx, row: Port) -> Port:
 def update(ask: Ask[Port]) -> Port:
     row = ask.target
     revision_matches(ask, row)
-    given = read(ask, Port, (ask.body or {}).get("port"), "update")
+    given = read_changes(ask, Port)
     target = {**row.policy_target(), **given}
     allow(ask, "update_port", given, target, Port)
     _allow_addresses(ask, "update_port", given.get("fixed_ips"), target)

@@ -13,7 +13,7 @@ from nutshell.core.resource import Resource, field
 from nutshell.core.service import Ask
 from nutshell.core.store import Tx
 from nutshell.network import errors
-from nutshell.network.bodies import Given, allow, create_each, create_target, read, take
+from nutshell.network.bodies import Given, allow, create_each, create_target, read_changes, take
 from nutshell.network.rowfacts import standard, uuid_of
 from nutshell.network.service import KINDS, MEMBER, READER, network, reads
 
@@ -133,7 +133,7 @@ def _create(ask: Ask[Any], given: Given) -> RbacPolicy:
 @network.verb(RbacPolicy, "update", rule="update_rbac_policy", body=None)
 def update(ask: Ask[RbacPolicy]) -> RbacPolicy:
     row = ask.target
-    given = read(ask, RbacPolicy, (ask.body or {}).get("rbac_policy"), "update")
+    given = read_changes(ask, RbacPolicy)
     allow(ask, "update_rbac_policy", given, {**row.policy_target(), **given}, RbacPolicy)
     target = given.get("target_tenant", row.target_tenant)
     if target == row.target_tenant:

@@ -16,7 +16,7 @@ from nutshell.network.bodies import (
     allow,
     create_each,
     create_target,
-    read,
+    read_changes,
     revision_matches,
     take,
 )
@@ -133,7 +133,7 @@ def _refuse_kinds(given: Given) -> None:
 def update(ask: Ask[Router]) -> Router:
     row = ask.target
     revision_matches(ask, row)
-    given = read(ask, Router, (ask.body or {}).get("router"), "update")
+    given = read_changes(ask, Router)
     allow(ask, "update_router", given, row.policy_target(), Router)
     _refuse_kinds(given)
     if GATEWAY_INFO in given:

@@ -48,7 +48,7 @@ def standard(noun: type[Resource], *, tags: bool = True) -> None:
 
     @noun.filters_by("revision_number")
     def by_revision(ask: Ask[Any], values: list[str]) -> Any:
-        return noun.c("generation").in_([int(v) for v in values if v.isdecimal()])
+        return noun.c("generation").in_([int(v) for v in values if v.isdecimal() and len(v) < 19])
 
     if tags:
         _tag_filters(noun)

@@ -23,7 +23,7 @@ from nutshell.network.bodies import (
     create_each,
     create_target,
     mark,
-    read,
+    read_changes,
     revision_matches,
     take,
     take_in,
@@ -173,7 +173,7 @@ def _create(ask: Ask[Any], given: Given) -> SecurityGroup:
 def update(ask: Ask[SecurityGroup]) -> SecurityGroup:
     row = ask.target
     revision_matches(ask, row)
-    given = read(ask, SecurityGroup, (ask.body or {}).get("security_group"), "update")
+    given = read_changes(ask, SecurityGroup)
     allow(ask, "update_security_group", given, row.policy_target(), SecurityGroup)
     if row.default_for == row.project_id and given.get("name", row.name) != row.name:
         raise errors.SecurityGroupCannotUpdateDefault()

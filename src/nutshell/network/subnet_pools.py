@@ -9,7 +9,7 @@ from nutshell.core.service import Ask
 from nutshell.core.store import Tx
 from nutshell.network import errors
 from nutshell.network.addresses import Span, bounds, text
-from nutshell.network.bodies import Given, allow, create_each, create_target, read, revision_matches, take
+from nutshell.network.bodies import Given, allow, create_each, create_target, read_changes, revision_matches, take
 from nutshell.network.rowfacts import standard
 from nutshell.network.service import ADMIN, MEMBER, READER, network, reads
 from nutshell.network.subnet_plan import cidr_of
@@ -24,7 +24,7 @@ class SubnetPool(Resource, service="network", one="subnetpool", many="subnetpool
     description: str = field(default="", write="create update", max_length=255)
     prefixes: list[str] | str = field(factory=list, write="create update", required="create")
     ip_version: int = field(default=4)
-    default_quota: int | None = field(default=None, write="create update", lo=0)
+    default_quota: int | None = field(default=None, write="create update", lo=0, hi=2**31 - 1)
     default_prefixlen: int = field(default=0, write="create update", lo=0)
     min_prefixlen: int = field(default=0, write="create update", lo=0)
     max_prefixlen: int = field(default=0, write="create update", lo=0)
@@ -110,7 +110,7 @@ def _only_default(ask: Ask[Any], wanted: bool, version: int, pool_id: str) -> No
 def update(ask: Ask[SubnetPool]) -> SubnetPool:
     row = ask.target
     revision_matches(ask, row)
-    given = read(ask, SubnetPool, (ask.body or {}).get("subnetpool"), "update")
+    given = read_changes(ask, SubnetPool)
     allow(ask, "update_subnetpool", given, row.policy_target(), SubnetPool)
     if "prefixes" in given:
         more = given["prefixes"] if isinstance(given["prefixes"], list) else [given["prefixes"]]

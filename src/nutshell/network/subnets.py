@@ -20,7 +20,7 @@ from nutshell.network.bodies import (
     create_target,
     mark,
     own_network,
-    read,
+    read_changes,
     revision_matches,
     take,
 )
@@ -201,7 +201,7 @@ def update(ask: Ask[Subnet]) -> Subnet:
 
     row = ask.target
     revision_matches(ask, row)
-    given = read(ask, Subnet, (ask.body or {}).get("subnet"), "update")
+    given = read_changes(ask, Subnet)
     allow(ask, "update_subnet", given, row.policy_target(), Subnet)
     if "dns_nameservers" in given:
         given["dns_nameservers"] = subnet_plan.check_nameservers(given["dns_nameservers"], row.id)
