@@ -76,7 +76,8 @@ def test_a_security_group_in_old_words_is_the_networks(cloud: Whole) -> None:
     shown = cloud.old("GET", f"/os-security-groups/{made['id']}")["security_group"]
     assert {r["id"] for r in shown["rules"]} == {one["id"], two["id"]}
     cloud.old("GET", f"/os-security-groups/{made['id']}", token=OTHER, http=404)
-    changed = cloud.old("PUT", f"/os-security-groups/{made['id']}", {"security_group": {"name": "w", "description": ""}})
+    named = {"security_group": {"name": "w", "description": ""}}
+    changed = cloud.old("PUT", f"/os-security-groups/{made['id']}", named)
     assert changed["security_group"]["name"] == "w"
     cloud.old("DELETE", f"/os-security-group-rules/{one['id']}", http=202)
     cloud.old("DELETE", f"/os-security-groups/{made['id']}", http=202)
@@ -104,7 +105,8 @@ def test_a_floating_address_leads_to_a_server(cloud: Whole) -> None:
     images = cloud.ask("GET", "/image/v2/images").json()["images"]
     nets = cloud.ask("GET", "/network/v2.0/networks?name=private", token=ADMIN).json()["networks"]
     owner = f"u:{nets[0]['project_id']}:member,reader"
-    body = {"server": {"name": "s", "flavorRef": "42", "imageRef": images[0]["id"], "networks": [{"uuid": nets[0]["id"]}]}}
+    networks = [{"uuid": nets[0]["id"]}]
+    body = {"server": {"name": "s", "flavorRef": "42", "imageRef": images[0]["id"], "networks": networks}}
     made = cloud.old("POST", "/servers", body, owner, http=202)["server"]["id"]
     until(lambda: cloud.old("GET", f"/servers/{made}", token=owner)["server"]["status"] == "ACTIVE")
     cloud.old("POST", "/os-floating-ips", {"pool": "nowhere"}, owner, http=404)

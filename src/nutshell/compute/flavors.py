@@ -100,7 +100,7 @@ def _list(ask: Ask[Any]) -> Answer:
     public: bool | None = True
     if "admin" in ask.who.roles and "is_public" in ask.query:
         text = ask.asked("is_public").lower()
-        public = None if text == "none" else wire.WORDS.get(text)
+        public = None if text == "none" else {"t": True, "y": True, "f": False, "n": False, **wire.WORDS}.get(text)
         if public is None and text != "none":
             raise BadRequest(f"Invalid is_public filter [{ask.asked('is_public')}]")
     if public is not None:

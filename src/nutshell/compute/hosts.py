@@ -65,8 +65,8 @@ def show(ask: Ask[Any]) -> dict[str, Any]:
 
 
 class HostUpdate(Body):
-    status: str | None = field(default=None, pattern="^(enable|disable|Enable|Disable|ENABLE|DISABLE)$")
-    maintenance_mode: str | None = field(default=None, pattern="^(enable|disable|Enable|Disable|ENABLE|DISABLE)$")
+    status: str = field(default="", pattern="^(enable|disable|Enable|Disable|ENABLE|DISABLE)$")
+    maintenance_mode: str = field(default="", pattern="^(enable|disable|Enable|Disable|ENABLE|DISABLE)$")
 
 
 @compute.route("PUT", "/os-hosts/{host}", rule=RULE + "update", until=LAST, body=HostUpdate, wrap="")

@@ -141,6 +141,7 @@ def _rebuild(ask: Ask[Server]) -> Answer:
     if ask.at in Span.of("2.57", ""):
         extra["user_data"] = row.user_data
     made = answer_with(ask, row, extra, without)
+    made.body["server"].pop("OS-EXT-SRV-ATTR:user_data", None)  # it is "user_data" in this answer
     link = made.body["server"]["links"][0]["href"]
     return Answer(202, made.body, {"Location": link})
 
