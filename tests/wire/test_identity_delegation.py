@@ -9,9 +9,16 @@ import pytest
 from tests.wire.identity_rig import Rig
 
 
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    made = Rig(tmp_path_factory.mktemp("identity"))
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    where: dict[str, str] = {}
+    if request.param == "postgresql":
+        server = request.getfixturevalue("postgres_server")
+        psycopg = pytest.importorskip("psycopg")
+        with psycopg.connect(server + "/postgres", autocommit=True) as c:
+            c.execute("CREATE DATABASE delegation")
+        where["database"] = server + "/delegation"
+    made = Rig(tmp_path_factory.mktemp("identity"), **where)
     yield made
     made.close()
 

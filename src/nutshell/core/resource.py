@@ -9,6 +9,7 @@ See docs/ADD_A_RESOURCE.md. A row is a frozen dataclass; it is made by the store
 import dataclasses as dc
 import types
 import typing as t
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 
@@ -288,12 +289,18 @@ def _table(
         elif f.index:
             sa.Index(f"{name}_{f.name}_idx", table.c[f.name])
     for group in unique:
-        sa.Index(f"{name}_{'_'.join(group)}_key", *(table.c[n] for n in group), unique=True, **wheres)
+        sa.Index(_index_name(name, *group, "key"), *(table.c[n] for n in group), unique=True, **wheres)
     if "project_id" in cls.fields and "due_at" in cls.fields:  # the usual listing of a noun that has many rows
         indexes = [*indexes, ("project_id", "created_at", "id")]
     for group in indexes:
-        sa.Index(f"{name}_{'_'.join(group)}_idx", *(table.c[n] for n in group))
+        sa.Index(_index_name(name, *group, "idx"), *(table.c[n] for n in group))
     return table
+
+
+def _index_name(*parts: str) -> str:
+    """At most 63 bytes, as PostgreSQL has it; what is longer ends in a checksum."""
+    text = "_".join(parts)
+    return text if len(text) <= 63 else f"{text[:54]}_{zlib.crc32(text.encode()):08x}"
 
 
 class Loader(t.Generic[Row]):
