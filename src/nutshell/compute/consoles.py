@@ -27,6 +27,14 @@ from nutshell.core.store import Tx
 RULE = "os_compute_api:os-remote-consoles"
 LIFETIME_S = 600.0
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f]")
+PAGE = """<!DOCTYPE html>
+<html><head><title>{kind} console</title></head><body>
+<p>This is the address of a {kind} console. A client such as noVNC opens it as a websocket, once; its messages are the
+console's bytes:</p>
+<pre id="address"></pre>
+<script>document.getElementById("address").textContent = location.href.replace(/^http/, "ws")</script>
+</body></html>
+"""
 TYPES = {"novnc": "vnc", "serial": "serial"}
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -144,12 +152,7 @@ def create_console(ask: Ask[Server]) -> Any:
 @compute.route("GET", "/consoles/{kind}", public=True, prefixes=("",))
 def explain(ask: Ask[Any]) -> Answer:
     """For a browser that opens the address itself: what it is. The token is not used up."""
-    kind = "VNC" if ask.params["kind"] == "vnc" else "serial"
-    text = (
-        f"<!DOCTYPE html>\n<html><head><title>{kind} console</title></head><body><p>This is the address of a {kind}"
-        " console. A console client opens it as a websocket, once; its messages are the console's bytes.</p>"
-        "</body></html>\n"
-    )
+    text = PAGE.format(kind="VNC" if ask.params["kind"] == "vnc" else "serial")
     return Answer(200, text.encode(), {"Content-Type": "text/html; charset=utf-8"})
 
 

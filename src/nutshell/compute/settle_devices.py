@@ -91,9 +91,9 @@ def _reached(cloud: "Cloud", tx: Tx, server: Server, device: Device, op: Operati
         _let_go(cloud, tx, device)
     else:
         store = cloud.ports.get(Volumes)
-        if device.kind is Kind.VOLUME and store is not None and server.host:
+        if device.kind is Kind.VOLUME and store is not None:  # also of a server that is shelved: it comes back with it
             store.attached(tx, device.attachment_id, f"/dev/{device.device}", server.host)
-        tx.put(device, phase=Phase.ATTACHED if server.host else device.phase, due_at=None)
+        tx.put(device, phase=Phase.ATTACHED, due_at=None)
     if op is not None:
         finish(tx, op)
 
