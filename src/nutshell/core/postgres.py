@@ -219,6 +219,8 @@ def create_schema(c: "psycopg.Connection[Any]") -> None:
                 continue
             c.execute(str(CreateTable(table).compile(dialect=PostgresDialect.sql)))
             for index in sorted(table.indexes, key=lambda i: str(i.name)):
+                if "where" in index.info:
+                    index.dialect_options["postgresql"]["where"] = index.info["where"]
                 c.execute(str(CreateIndex(index).compile(dialect=PostgresDialect.sql)))
             if table.name == "event":
                 c.execute("ALTER TABLE event ALTER COLUMN txid SET DEFAULT txid_current()")

@@ -282,7 +282,8 @@ def _table(
         )
     table = sa.Table(name, METADATA, *columns)
     alive = table.c.deleted_at.is_(None) if cls.tombstone else None
-    wheres: dict[str, t.Any] = {} if alive is None else {"sqlite_where": alive, "postgresql_where": alive}
+    # PostgreSQL's is put in when a database of that kind is made (postgres.py): its dialect takes long to load
+    wheres: dict[str, t.Any] = {} if alive is None else {"sqlite_where": alive, "info": {"where": alive}}
     for f in cls.fields.values():
         if f.unique:
             sa.Index(f"{name}_{f.name}_key", table.c[f.name], unique=True, **wheres)
