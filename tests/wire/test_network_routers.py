@@ -155,3 +155,22 @@ def test_an_external_network_goes_with_its_unused_floating_addresses(c: Caller) 
     c.x("POST /floatingips", {"floatingip": {"floating_network_id": network["id"]}})
     c.x(f"DELETE /networks/{network['id']}", token=ADMIN)
     assert c.x("GET /floatingips")["floatingips"] == []
+
+
+def test_a_port_cannot_pose_as_a_leg_of_anothers_router(c: Caller) -> None:
+    router = c.x("POST /routers", {"router": {}})["router"]
+    network, _ = c.net(OTHER)
+    posing = {"device_owner": "network:router_interface", "device_id": router["id"]}
+    made = {"port": {"network_id": network["id"], **posing}}
+    assert c.refused("POST /ports", made, OTHER) == (409, "DeviceIDNotOwnedByProject")
+    port = c.port(network["id"], OTHER)
+    assert c.refused(f"PUT /ports/{port['id']}", {"port": posing}, OTHER) == (409, "DeviceIDNotOwnedByProject")
+    assert settle(c).routers[router["id"]].legs == ()
+
+
+def test_nothing_is_made_in_anothers_name(c: Caller) -> None:
+    network, _ = c.net(OTHER)
+    mine = {"network_id": network["id"], "project_id": "p"}
+    assert c.refused("POST /ports", {"port": mine}, OTHER) == (400, "HTTPBadRequest")
+    assert c.refused("POST /networks", {"network": {"tenant_id": "p"}}, OTHER) == (400, "HTTPBadRequest")
+    assert c.x("POST /networks", {"network": {"tenant_id": "p"}}, ADMIN)["network"]["project_id"] == "p"

@@ -47,6 +47,11 @@ def read(ask: Ask[Any], noun: type[Resource], item: Any, verb: str = "create") -
     given = check(noun, item, verb, ask.at, lax=True, where=noun.one)
     if verb == "create":
         given["project_id"] = given.get("project_id") or ask.who.project_id
+        if given["project_id"] != ask.who.project_id and not (ask.may("context_is_admin") or ask.may("service_api")):
+            raise BadRequest(
+                "Specifying 'project_id' or 'tenant_id' other than the authenticated project in request requires"
+                " admin privileges"
+            )
     return given
 
 

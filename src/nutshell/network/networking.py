@@ -102,8 +102,10 @@ class Networks:
         hostname: str = "",
     ) -> PortInfo:
         parent = self._network(tx, who, network_id)
-        if parent.project_id != who.project_id and not self._may_use(tx, who, parent):
-            raise PolicyForbids(rule="create_port")
+        if parent.project_id != who.project_id:
+            self._must_use(tx, who, parent, "create_port")
+            if fixed_ip:
+                self._must_use(tx, who, parent, "create_port:fixed_ips:ip_address")
         given: dict[str, Any] = {
             "network_id": network_id,
             "project_id": who.project_id,
@@ -122,14 +124,16 @@ class Networks:
         row = add_port(self._cloud, tx, who, parent, given)
         return self._infos(tx, [row])[0]
 
-    def _may_use(self, tx: Tx, who: Who, parent: Network) -> bool:
+    def _must_use(self, tx: Tx, who: Who, parent: Network, rule: str) -> None:
+        """Policy lets the caller put a port on somebody else's network, or 403."""
         shared = reaches(targets(tx, [parent.id], SHARED).get(parent.id), who)
         target = {
             "project_id": who.project_id,
             "network:project_id": parent.project_id,
             "shared": shared,
         }
-        return self._cloud.rules.allows("create_port", who, target)
+        if not self._cloud.rules.allows(rule, who, target):
+            raise PolicyForbids(rule=rule)
 
     def bind_port(
         self, tx: Tx, port_id: str, *, device_id: str, host: str, zone: str = "nova", hostname: str = ""

@@ -196,6 +196,7 @@ def make(ask: Ask[Any], given: Given) -> Port:
         target["shared"] = reaches(targets(ask.tx, [parent.id], SHARED).get(parent.id), ask.who)
     allow(ask, "create_port", given, target, Port)
     _allow_addresses(ask, "create_port", given.get("fixed_ips"), target)
+    _allow_device(ask, target)
     return add_port(ask.cloud, ask.tx, ask.who, parent, given)
 
 
@@ -203,6 +204,16 @@ def _allow_addresses(ask: Ask[Any], rule: str, fixed: Any, target: Mapping[str, 
     for name in ("ip_address", "subnet_id"):
         if isinstance(fixed, list) and any(isinstance(f, dict) and f.get(name) for f in fixed):
             ask.must(f"{rule}:fixed_ips:{name}", target)
+
+
+def _allow_device(ask: Ask[Any], target: Mapping[str, Any]) -> None:
+    """A port made by hand may not pose as a leg of another project's router."""
+    device_id = target.get("device_id")
+    if not device_id or not str(target.get("device_owner") or "").startswith("network:"):
+        return
+    found = ask.tx.sql("SELECT project_id FROM network_routers WHERE id = ?", device_id).fetchone()
+    if found is not None and found[0] != ask.who.project_id and not ask.may("context_is_admin"):
+        raise errors.DeviceIDNotOwnedByProject(device_id=device_id)
 
 
 def add_port(cloud: Cloud, tx: Tx, who: Who, parent: Network, given: Given) -> Port:
@@ -274,6 +285,8 @@ def update(ask: Ask[Port]) -> Port:
     target = {**row.policy_target(), **given}
     allow(ask, "update_port", given, target, Port)
     _allow_addresses(ask, "update_port", given.get("fixed_ips"), target)
+    if "device_id" in given or "device_owner" in given:
+        _allow_device(ask, target)
     return change_port(ask.cloud, ask.tx, ask.who, row, given)
 
 
@@ -350,9 +363,15 @@ def _readdress(cloud: Cloud, tx: Tx, row: Port, given: Given) -> None:
 def delete(ask: Ask[Port]) -> None:
     row = ask.target
     revision_matches(ask, row)
-    if row.device_owner in PROTECTED and row.device_id:
+    if row.device_owner in PROTECTED and _in_service(ask.tx, row.device_id):
         raise errors.ServicePortInUse(id=row.id, why=f"has device owner {row.device_owner}")
     drop_port(ask.cloud, ask.tx, row)
+
+
+def _in_service(tx: Tx, device_id: str) -> bool:
+    """Whether the router or floating address that a port says it is of exists."""
+    text = "SELECT 1 FROM network_routers WHERE id = ? UNION ALL SELECT 1 FROM network_floatingips WHERE id = ?"
+    return tx.sql(text, device_id, device_id).fetchone() is not None
 
 
 def drop_port(cloud: Cloud, tx: Tx, row: Port) -> None:
