@@ -1,11 +1,12 @@
 """Migrations as they are recorded, moves that are refused, and what a console's token is for."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.wire.compute_rig import ADMIN, MEMBER, Rig
+from tests.wire.compute_rig import ADMIN, IMAGE, MEMBER, Rig
 
 MANAGER = "m:p:manager,member,reader"
 
@@ -113,3 +114,24 @@ def test_the_api_before_microversions_is_served_too(rig: Rig) -> None:
     assert "description" not in old
     assert asyncio.run(get("/v2.1/")).status_code == 200
     assert asyncio.run(get("/v2.1/servers/")).status_code == 404
+
+
+def test_a_rescue_image_may_leave_the_disks_where_they_are(rig: Rig) -> None:
+    stable = "55555555-5555-4555-8555-555555555555"
+    plain = rig.images.known[IMAGE]
+    rig.images.known[stable] = replace(plain, image_id=stable, properties={"hw_rescue_device": "disk"})
+    own = rig.boot()
+    drive = {"boot_index": 0, "source_type": "image", "destination_type": "volume", "volume_size": 1, "uuid": IMAGE}
+    held = rig.boot(imageRef="", block_device_mapping_v2=[drive])
+    for made in (own, held):
+        answer = rig.act(made, "rescue", {"rescue_image_ref": stable}, at="2.87")
+        assert answer.status_code == 200, answer.text
+        rig.until(made, "RESCUE")
+        disks = {d.disk_id: (d.device, d.boot_index) for d in rig.world._find(made).guest.disks}
+        assert disks["rescue"] == ("vdb", 0)
+        assert [v for k, v in disks.items() if k != "rescue"] == [("vda", None)]
+        rig.act(made, "unrescue")
+        rig.until(made, "ACTIVE")
+        assert [(d.device, d.boot_index) for d in rig.world._find(made).guest.disks] == [("vda", 0)]
+    assert rig.act(held, "rescue", {"rescue_image_ref": stable}, at="2.86").status_code == 400
+    assert rig.act(held, "rescue", {"rescue_image_ref": IMAGE}, at="2.87").status_code == 400

@@ -246,7 +246,7 @@ def test_listing_filters_sorts_and_pages(rig: Rig) -> None:
         ({"availability_zone": "nova:host"}, 403),
         ({"personality": []}, 400),
         ({"wings": 2}, 400),
-        ({"block_device_mapping_v2": [{"source_type": "volume", "uuid": VOLUME, "boot_index": 0}]}, 400),
+        ({"block_device_mapping_v2": [{"source_type": "volume", "uuid": VOLUME, "boot_index": 1}] * 2}, 400),
         ({"imageRef": ""}, 400),
         ({"tags": ["a,b"]}, 400),
     ],

@@ -184,7 +184,7 @@ def _drives_of(
                 for i, o in zip(plain, items, strict=True)
             ]
             return read_drives(None, plain, "", frozenset())
-    return check_order(read_drives(g.get("old_drives"), g.get("drives"), image_id, more), image_id)
+    return check_order(read_drives(g.get("old_drives"), g.get("drives"), image_id, more))
 
 
 def _place(ask: Ask[Any], g: Mapping[str, Any]) -> tuple[str | None, str]:

@@ -49,18 +49,15 @@ def read_drives(old: Any, new: Any, image_id: str, more_keys: frozenset[str]) ->
         drives = [_new_drive(i, image_id) for i in items if not i.get("no_device")]
     if image_id and not any(d.boot_index == 0 for d in drives):
         drives.insert(0, Drive("image", "local", image_id, boot_index=0, delete_on_termination=True))
-    return check_order(drives, image_id)
+    return check_order(drives)
 
 
-def check_order(drives: Sequence[Drive], image_id: str) -> tuple[Drive, ...]:
+def check_order(drives: Sequence[Drive]) -> tuple[Drive, ...]:
     """The drives in boot order first. 400 when nothing or several would boot first, or one comes twice."""
     boots = sorted(d.boot_index for d in drives if d.boot_index is not None and d.boot_index >= 0)
     if boots != list(range(len(boots))) or not boots:
         if not drives:
             raise BadRequest("Invalid imageRef provided.")
-        raise BadDrives("Boot sequence for the instance and image/block device mapping combination is not valid.")
-    first = next(d for d in drives if d.boot_index == 0)
-    if image_id and (first.source != "image" or first.source_id != image_id):
         raise BadDrives("Boot sequence for the instance and image/block device mapping combination is not valid.")
     existing = [d.source_id for d in drives if d.source == "volume"]
     if len(set(existing)) != len(existing):

@@ -1,7 +1,9 @@
 """The guest of a server: own disks made, volumes connected, cards plugged, in the shape the driver wants."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from nutshell.compute.capability import Disk, Disks, Guest, Nic
 from nutshell.compute.devices import Device
@@ -65,16 +67,28 @@ def _root(work: Work, driver: Disks, disks_of: str, image_id: str, size: int) ->
     return replace(disk, device="vda", boot_index=0)
 
 
+def stable_rescue(properties: Mapping[str, Any]) -> bool:
+    """Whether a rescue image asks that the server's own disks keep their names ("stable device rescue")."""
+    return any(properties.get(name) for name in ("hw_rescue_device", "hw_rescue_bus"))
+
+
 def _with_rescue(work: Work, disks: list[Disk]) -> list[Disk]:
-    """The rescue disk boots; the server's own disks follow it."""
-    s = work.server
+    """The rescue disk boots; the server's own disks follow it, or keep their places where its image asks for that."""
+    s, images = work.server, work.cloud.port(Images)
     image_id = s.rescue_image_id or s.image_id
-    rescue = _root(work, work.cloud.driver(Disks), rescue_id(s.id), image_id, s.flavor["disk"] * GIB)
+    rescue = replace(
+        _root(work, work.cloud.driver(Disks), rescue_id(s.id), image_id, s.flavor["disk"] * GIB), disk_id="rescue"
+    )
+    facts = work.cloud.read(lambda tx: images.facts(tx, image_id))
+    if facts is not None and stable_rescue(facts.properties):
+        taken = {d.device for d in disks}
+        free = next(f"vd{letter}" for letter in LETTERS if f"vd{letter}" not in taken)
+        return [*(replace(d, boot_index=None) for d in disks), replace(rescue, device=free)]
     moved = [
         replace(d, device=f"vd{LETTERS[i + 1]}" if d.device.startswith("vd") else d.device, boot_index=None)
         for i, d in enumerate(disks)
     ]
-    return [replace(rescue, disk_id="rescue"), *moved]
+    return [rescue, *moved]
 
 
 def _config_files(work: Work) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ from nutshell.compute.errors import WrongState
 from nutshell.compute.nodes import Node
 from nutshell.compute.servers.checks import find_image
 from nutshell.compute.servers.create import make_password
+from nutshell.compute.servers.guest import stable_rescue
 from nutshell.compute.servers.noun import Server, record
 from nutshell.compute.servers.operate import begin, check_lock, check_state, note, supersede
 from nutshell.compute.servers.status import Want
@@ -18,6 +19,7 @@ from nutshell.core.errors import BadRequest, Conflict
 from nutshell.core.resource import field
 from nutshell.core.schema import Body
 from nutshell.core.service import Ask
+from nutshell.core.versions import Span
 from nutshell.image.port import Images
 
 RULE = "os_compute_api:servers"
@@ -156,11 +158,11 @@ def rescue(ask: Ask[Server]) -> Any:
     s = ask.target
     check_state(s, "rescue", ("active", "stopped", "error"))
     need_built(s, "rescue")
-    if not s.local.get("root"):
-        raise BadRequest(f"Instance {s.id} cannot be rescued: Cannot rescue a volume-backed instance")
     image_id = ask.given.get("image_id") or ""
-    if image_id:
-        find_image(ask, image_id)
+    image = find_image(ask, image_id) if image_id else None
+    stable = image is not None and stable_rescue(image.properties)
+    if not s.local.get("root") and not (stable and ask.at in Span.of("2.87", "")):
+        raise BadRequest(f"Instance {s.id} cannot be rescued: Cannot rescue a volume-backed instance")
     begin(ask, s, "rescue", Want.RESCUED, timeout_s(ask), rescue_image_id=image_id)
     return {"adminPass": ask.given.get("admin_pass") or make_password()}
 
