@@ -460,3 +460,54 @@ def test_a_disabled_service_gets_no_new_volumes(cloud: app.Running) -> None:
     make(cloud)
     shown = call(cloud, "GET", f"/os-hosts/{host}", ADMIN).json()["host"]
     assert shown[0]["resource"]["volume_count"] == "1"
+
+
+def test_a_backup_outlives_its_volume(cloud: app.Running) -> None:
+    made = make(cloud, name="original", metadata={"k": "v"})
+    cloud.cloud.driver(VolumeDriver).write(made["id"], b"precious")  # type: ignore[attr-defined]
+    order = {"backup": {"volume_id": made["id"], "name": "b"}}
+    backup = call(cloud, "POST", "/backups", json=order).json()["backup"]
+    shown = wait(cloud, backup["id"], kind="backup")
+    assert (shown["size"], shown["is_incremental"], shown["volume_id"]) == (1, False, made["id"])
+    wait(cloud, made["id"])
+    order["backup"] |= {"incremental": True}
+    second = call(cloud, "POST", "/backups", json=order).json()["backup"]
+    assert wait(cloud, second["id"], kind="backup")["is_incremental"] is True
+    assert call(cloud, "DELETE", f"/backups/{backup['id']}").status_code == 400
+    wait(cloud, made["id"])
+    assert call(cloud, "DELETE", f"/volumes/{made['id']}").status_code == 202
+    gone(cloud, f"/volumes/{made['id']}")
+    told = call(cloud, "POST", f"/backups/{backup['id']}/restore", json={"restore": {}}).json()["restore"]
+    restored = wait(cloud, told["volume_id"])
+    assert restored["metadata"] == {"k": "v"}
+    driver: Any = cloud.cloud.driver(VolumeDriver)
+    driver.write(told["volume_id"], b"spoilt..")
+    again = {"restore": {"volume_id": told["volume_id"]}}
+    wait(cloud, backup["id"], kind="backup")
+    assert call(cloud, "POST", f"/backups/{backup['id']}/restore", json=again).status_code == 202
+    wait(cloud, told["volume_id"])
+    snapshot = "0f000000-0000-4000-8000-000000000009"
+    driver.snapshot(told["volume_id"], snapshot)
+    assert driver._need("snapshot", snapshot).content.startswith(b"precious")
+    for one in (second, backup):
+        assert call(cloud, "DELETE", f"/backups/{one['id']}").status_code == 202
+        gone(cloud, f"/backups/{one['id']}")
+    assert call(cloud, "GET", "/limits").json()["limits"]["absolute"]["totalBackupsUsed"] == 0
+
+
+def test_a_backup_of_a_snapshot_and_its_record(cloud: app.Running) -> None:
+    made = make(cloud)
+    order = {"snapshot": {"volume_id": made["id"]}}
+    snapshot = call(cloud, "POST", "/snapshots", json=order).json()["snapshot"]
+    wait(cloud, snapshot["id"], kind="snapshot")
+    body = {"backup": {"volume_id": made["id"], "snapshot_id": snapshot["id"]}}
+    backup = call(cloud, "POST", "/backups", json=body).json()["backup"]
+    assert wait(cloud, backup["id"], kind="backup")["snapshot_id"] == snapshot["id"]
+    assert list(cloud.cloud.driver(VolumeDriver).existing(None)) == [made["id"]]
+    assert call(cloud, "GET", f"/backups/{backup['id']}/export_record").status_code == 403
+    record = call(cloud, "GET", f"/backups/{backup['id']}/export_record", ADMIN).json()
+    assert call(cloud, "POST", "/backups/import_record", ADMIN, json=record).status_code == 400
+    assert call(cloud, "DELETE", f"/backups/{backup['id']}").status_code == 202
+    gone(cloud, f"/backups/{backup['id']}")
+    bad = {"backup-record": {"backup_service": "x", "backup_url": "???"}}
+    assert call(cloud, "POST", "/backups/import_record", ADMIN, json=bad).status_code == 400

@@ -9,6 +9,7 @@ from nutshell.volume.tables import ZONE
 EXTENSIONS = (
     ("AdminActions", "os-admin-actions", "2012-08-25"),
     ("AvailabilityZones", "os-availability-zone", "2013-06-27"),
+    ("Backups", "backups", "2012-12-12"),
     ("Capabilities", "capabilities", "2015-08-31"),
     ("ExtendedServices", "os-extended-services", "2014-01-10"),
     ("ExtendedSnapshotAttributes", "os-extended-snapshot-attributes", "2012-06-19"),

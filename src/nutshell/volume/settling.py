@@ -7,6 +7,7 @@ from nutshell.core.cloud import Cloud
 from nutshell.core.drivers import DriverFault
 from nutshell.core.store import Tx
 from nutshell.image.port import Images
+from nutshell.volume import backups
 from nutshell.volume.capability import Growable, ImageMaking, Snapshotting, VolumeDriver
 from nutshell.volume.hosts import usable
 from nutshell.volume.making import GIB, forget, forget_snapshot
@@ -53,7 +54,9 @@ def give_up(cloud: Cloud, row: Volume, why: DriverFault) -> None:
     elif row.seen == Seen.NOTHING:
         failed = "error"
     else:
-        failed = {Task.EXTENDING: "error_extending", Task.REVERTING: "error"}.get(row.task, "")
+        failed = {Task.EXTENDING: "error_extending", Task.REVERTING: "error", Task.RESTORING: "error_restoring"}.get(
+            row.task, ""
+        )
 
     def record(tx: Tx) -> None:
         if row.task == Task.UPLOADING:
@@ -61,6 +64,8 @@ def give_up(cloud: Cloud, row: Volume, why: DriverFault) -> None:
         if row.task == Task.EXTENDING:
             refund = row.task_args["size"] - row.size
             cloud.quotas.give_back(tx, row.project_id, {"volume.gigabytes": refund})
+        if row.backup_id or row.task == Task.RESTORING:
+            backups.restored(tx, row.backup_id or row.task_args["backup_id"])
         if failed == "error" and row.seen == Seen.NOTHING:
             event_id = "VOLUME_VOLUME_001_003" if isinstance(why, NoPool) else "VOLUME_VOLUME_001_001"
             tell(tx, row, cloud.clock.new_id(), event_id)
@@ -95,9 +100,17 @@ def _create(cloud: Cloud, row: Volume) -> None:
         if image is None:
             raise DriverFault(f"image {image_id} was deleted meanwhile", final=True)
         driver.create_from_image(row.id, size, str(images.path(image_id)), image.disk_format)
+    elif row.backup_id:
+        driver.create_from_image(row.id, size, str(backups.path_of(cloud, row.backup_id)), "raw")
     else:
         driver.create(row.id, size)
-    cloud.write(lambda tx: save(tx, row, verb="created", seen=Seen.PRESENT, host=pool.name, due_at=None, fault=""))
+
+    def record(tx: Tx) -> None:
+        if row.backup_id:
+            backups.restored(tx, row.backup_id)
+        save(tx, row, verb="created", seen=Seen.PRESENT, host=pool.name, due_at=None, fault="")
+
+    cloud.write(record)
 
 
 def _extend(cloud: Cloud, row: Volume) -> None:
@@ -125,6 +138,20 @@ def _revert(cloud: Cloud, row: Volume) -> None:
     cloud.write(lambda tx: save(tx, row, verb="reverted", task=Task.NONE, task_args={}, due_at=None))
 
 
+def _restore(cloud: Cloud, row: Volume) -> None:
+    """The drive is made anew from the backup; a repeat after a kill begins again."""
+    driver, backup_id = cloud.driver(VolumeDriver), row.task_args["backup_id"]
+    path = backups.path_of(cloud, backup_id)
+    driver.delete(row.id)
+    driver.create_from_image(row.id, row.size * GIB, str(path), "raw")
+
+    def record(tx: Tx) -> None:
+        backups.restored(tx, backup_id)
+        save(tx, row, verb="restored", task=Task.NONE, task_args={}, due_at=None)
+
+    cloud.write(record)
+
+
 def _retype(cloud: Cloud, row: Volume) -> None:
     args: dict[str, Any] = row.task_args
     cloud.write(
@@ -146,6 +173,7 @@ TASKS = {
     Task.UPLOADING: _upload,
     Task.REVERTING: _revert,
     Task.RETYPING: _retype,
+    Task.RESTORING: _restore,
 }
 
 

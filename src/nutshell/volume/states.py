@@ -27,6 +27,7 @@ class Task(StrEnum):
     UPLOADING = "uploading"  # its content is being written to an image
     REVERTING = "reverting"  # it is going back to a snapshot
     RETYPING = "retyping"  # it is getting another type
+    RESTORING = "restoring-backup"  # a backup is taking the place of its content
 
 
 class Hold(StrEnum):

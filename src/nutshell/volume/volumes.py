@@ -227,7 +227,11 @@ def create(ask: Ask[Any]) -> Volume:
         raise BadRequest("multiattach parameter has been removed. The default behavior is to use multiattach enabled"
                          " volume types. Contact your administrator to create a multiattach enabled volume type and"
                          " use it to create multiattach volumes.")  # fmt: skip
-    for name in ("consistencygroup_id", "group_id", "backup_id"):
+    if given.get("backup_id"):
+        from nutshell.volume.backups import volume_from  # which needs this module
+
+        return volume_from(ask, given["backup_id"], given.get("size"), text(given.get("name"), "name"))
+    for name in ("consistencygroup_id", "group_id"):
         if given.get(name):
             raise NotFound(kind=name.removesuffix("_id").capitalize(), id=given[name])
     wish = Wish(

@@ -9,17 +9,11 @@ from nutshell.core.config import CloudConfig
 from nutshell.core.drivers import find_driver
 from nutshell.core.reconcile import Loop, settling
 from nutshell.core.store import Tx
-from nutshell.volume import actions, attachments, drivers, hosts, limits, messages, metadata, places, transfers, types
-from nutshell.volume.capability import Growable, ImageMaking, Snapshotting, VolumeDriver
-from nutshell.volume.offers import VolumeOffers
-from nutshell.volume.port import Volumes
-from nutshell.volume.service import volume as service
-from nutshell.volume.settling import settle, settle_snapshot
-from nutshell.volume.tables import DEFAULT_TYPE, Snapshot, Volume, VolumeType
-
-ROUTES_IN = (
+from nutshell.volume import (
     actions,
     attachments,
+    backups,
+    drivers,
     hosts,
     limits,
     messages,
@@ -27,7 +21,15 @@ ROUTES_IN = (
     places,
     transfers,
     types,
-)  # imported for the routes they declare
+)
+from nutshell.volume.capability import Growable, ImageMaking, Snapshotting, VolumeDriver
+from nutshell.volume.offers import VolumeOffers
+from nutshell.volume.port import Volumes
+from nutshell.volume.service import volume as service
+from nutshell.volume.settling import settle, settle_snapshot
+from nutshell.volume.tables import DEFAULT_TYPE, Snapshot, Volume, VolumeType
+
+ROUTES_IN = (actions, attachments, hosts, limits, messages, metadata, places, transfers, types)  # for their routes
 CAPABILITIES = (VolumeDriver, Growable, Snapshotting, ImageMaking)
 SPACE = uuid.UUID("6e757473-6865-6c6c-8000-766f6c756d65")
 quotas = dict(limits.NAMES)
@@ -60,6 +62,7 @@ def wire(cloud: Cloud) -> None:
 def loops(cloud: Cloud) -> list[Loop]:
     return [
         settling("volumes", Volume, settle, workers=4),
+        settling("volume-backups", backups.Backup, backups.settle, workers=2),
         settling("volume-snapshots", Snapshot, settle_snapshot, workers=2),
     ]
 
