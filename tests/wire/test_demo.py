@@ -19,11 +19,11 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    environment = {**os.environ, "OS_CLIENT_CONFIG_FILE": str(tmp_path / "clouds.yaml")}
+def run(short_path: Path) -> Iterator[Run]:
+    environment = {**os.environ, "OS_CLIENT_CONFIG_FILE": str(short_path / "clouds.yaml")}
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "nutshell.cli", *arguments, "--state", str(tmp_path / "state")]
+        command = [sys.executable, "-m", "nutshell.cli", *arguments, "--state", str(short_path / "state")]
         return subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
 
     yield call

@@ -29,8 +29,8 @@ NETWORK = Network(
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Iterator[Places]:
-    places = Places(tmp_path)
+def places(short_path: Path) -> Iterator[Places]:
+    places = Places(short_path)
     yield places
     hosts.stop(places, Programs(), clear=True)
 

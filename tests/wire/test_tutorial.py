@@ -140,5 +140,5 @@ def test_the_tutorial_on_a_simulated_cloud(tmp_path: Path) -> None:
 @pytest.mark.real
 @pytest.mark.skipif(openstack() is None, reason="needs python-openstackclient")
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_the_tutorial_on_real_servers(tmp_path: Path) -> None:
-    walk(tmp_path, "real")
+def test_the_tutorial_on_real_servers(short_path: Path) -> None:
+    walk(short_path, "real")

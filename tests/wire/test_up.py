@@ -174,6 +174,15 @@ def test_a_simulated_state_is_not_started_as_a_real_one(want: Want, places: Plac
         assert caught.value.code == 2
 
 
+def test_a_path_too_long_for_the_sockets_of_real_servers_is_refused(tmp_path: Path) -> None:
+    places = Places(tmp_path / ("x" * 60))
+    with pytest.raises(Refusal, match="at most 59 characters") as caught:
+        states.prepare(places, False, None)
+    assert caught.value.code == 2
+    assert not places.state.exists()
+    states.prepare(places, True, None)
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

@@ -13,6 +13,9 @@ from nutshell.cli.places import Places, read_json, write_private
 from nutshell.cli.says import Refusal, state_option
 from nutshell.core.config import FILE_NAME
 
+# A socket's path has at most 107 characters (unix(7)); below the directory stands host/s/<server id>.qmp.
+LONGEST = 107 - len("/host/s/.qmp") - 36
+
 
 def prepare(places: Places, simulate: bool, user: tuple[int, int] | None) -> str:
     """Make the directory fit for use and return the cloud's short id.
@@ -21,6 +24,10 @@ def prepare(places: Places, simulate: bool, user: tuple[int, int] | None) -> str
     and cannot move away what root writes to. Raises Refusal when the directory holds something else.
     """
     check(places, simulate)
+    if not simulate and len(str(places.state)) > LONGEST:
+        raise Refusal(
+            f"{places.state} is too long a path for the sockets of real servers: at most {LONGEST} characters", 2
+        )
     try:
         places.state.mkdir(parents=True, exist_ok=True)
         for directory in (places.run, places.logs, places.host_state):
