@@ -435,3 +435,12 @@ def test_nonsense_is_refused_or_ignored_never_a_server_error(c: Caller, line: st
     network = c.x("GET /networks")["networks"][0]["id"]
     answer = c.ask(method, "/v2.0" + path.format(network=network), None if method == "GET" else body)
     assert answer.status_code < 500
+
+
+def test_a_segment_is_not_given_out_while_its_network_is_being_removed(c: Caller) -> None:
+    network, _ = c.net()
+    old = c.x(f"GET /networks/{network['id']}", token=ADMIN)["network"]["provider:segmentation_id"]
+    c.x(f"DELETE /networks/{network['id']}")
+    new = c.x("POST /networks", {"network": {}}, ADMIN)["network"]["provider:segmentation_id"]
+    assert new != old
+    settle(c)

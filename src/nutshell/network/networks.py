@@ -205,7 +205,12 @@ def _segment(tx: Tx, given: Given) -> int:
 
 def next_segment(tx: Tx) -> int:
     """A free VXLAN id: after the highest, else in the highest gap."""
-    highest: int = tx.sql("SELECT coalesce(max(segment), 0) FROM network_networks").fetchone()[0]
+    highest = max(
+        at or 0
+        for (at,) in tx.sql(
+            "SELECT max(segment) FROM network_networks UNION ALL SELECT max(segment) FROM network_removal"
+        ).fetchall()
+    )
     if highest < LAST_SEGMENT:
         return highest + 1
     free = tx.sql(
@@ -292,4 +297,4 @@ def delete(ask: Ask[Network]) -> None:
     ask.tx.drop_where(RbacPolicy, object_id=row.id)
     ask.tx.drop(row)
     ask.cloud.quotas.give_back(ask.tx, row.project_id, {"network.network": 1})
-    remove_from_world(ask.tx, "network", row.id)
+    remove_from_world(ask.tx, "network", row.id, row.segment)

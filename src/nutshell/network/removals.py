@@ -11,16 +11,18 @@ REMOVALS = sa.Table(
     sa.Column("kind", sa.Text, primary_key=True),  # "network", "port", "router", "group"
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("due_at", sa.Float, nullable=False),
+    sa.Column("segment", sa.BigInteger, nullable=False),  # a network's, which nobody else gets meanwhile
 )
 
 
-def remove_from_world(tx: Tx, kind: str, resource_id: str) -> None:
+def remove_from_world(tx: Tx, kind: str, resource_id: str, segment: int = 0) -> None:
     """Have the loop remove it. Repeat is success."""
     tx.sql(
-        "INSERT INTO network_removal (kind, id, due_at) VALUES (?,?,?) ON CONFLICT (kind, id) DO NOTHING",
+        "INSERT INTO network_removal (kind, id, due_at, segment) VALUES (?,?,?,?) ON CONFLICT (kind, id) DO NOTHING",
         kind,
         resource_id,
         tx.now,
+        segment,
     )
 
 

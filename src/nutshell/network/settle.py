@@ -21,6 +21,7 @@ from nutshell.network.config import NetworkConfig
 from nutshell.network.floatingips import FloatingIp
 from nutshell.network.networks import Network
 from nutshell.network.ports import Port
+from nutshell.network.removals import remove_from_world
 from nutshell.network.routers import GATEWAY, INTERFACE, Router
 from nutshell.network.security_groups import SecurityGroup
 from nutshell.network.world import group_objects, network_objects, port_objects, router_objects
@@ -262,11 +263,6 @@ def compare(tx: Tx, found: Any) -> int:
         for row_id in missing:
             tx.sql(f"UPDATE {noun.table.name} SET wanted = wanted + 1, due_at = ? WHERE id = ?", tx.now, row_id)
         for row_id in unknown:
-            tx.sql(
-                "INSERT INTO network_removal (kind, id, due_at) VALUES (?,?,?) ON CONFLICT (kind, id) DO NOTHING",
-                kind,
-                row_id,
-                tx.now,
-            )
+            remove_from_world(tx, kind, row_id)
         changed += len(missing) + len(unknown)
     return changed
