@@ -130,12 +130,18 @@ def clear(state: Path, erase: bool) -> None:
     mark = read_json(places.mark)
     if mark is None:
         return
-    drivers = compose(places, str(mark["id"]), ("http://127.0.0.1:9", "none"))
+    from nutshell.host.net.driver import LinuxNetwork
+    from nutshell.host.qemu.driver import QemuHypervisor
+
+    cloud = str(mark["id"])
+    network = LinuxNetwork(places.host_state, cloud, ("http://127.0.0.1:9", "none"))
     try:
-        drivers.hypervisor.stop_all(STOP_S)
-        drivers.network.remove_everything()
-    finally:
-        drivers.close()
+        hypervisor = QemuHypervisor(places.host_state, os.uname().nodename, network.open_tap, cloud)
+        hypervisor.stop_all(STOP_S)
+        hypervisor.close()
+    finally:  # whatever became of the guests: nothing of the networks stays
+        network.remove_everything()
+        network.close()
     places.host_socket.unlink(missing_ok=True)
     if erase:
         shutil.rmtree(places.host_state)
