@@ -66,12 +66,14 @@ class Cloud:
         return found
 
     def facts(self) -> dict[str, str]:
-        """What the configuration names of this cloud; the two flavors Tempest uses are made here."""
+        """What the configuration names of this cloud; the flavors and the volume type Tempest uses are made."""
         images = self.call("/image/v2/images")["images"]
         networks = self.call("/network/v2.0/networks?router:external=true")["networks"]
         for n, ram in ((1, 128), (2, 192)):
             flavor = {"id": f"tempest-{n}", "name": f"tempest-{n}", "ram": ram, "disk": n, "vcpus": 1}
             self.call("/compute/v2.1/flavors", {"flavor": flavor})
+        shared = {"name": "multiattach", "extra_specs": {"multiattach": "<is> True"}}
+        self.call("/volume/v3/types", {"volume_type": shared})
         return {
             "PASSWORD": PASSWORD,
             "IDENTITY": f"{self.url}/identity/v3",
