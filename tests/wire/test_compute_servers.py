@@ -313,7 +313,6 @@ def test_deleting_while_it_is_being_built(rig: Rig) -> None:
     assert rig.world.observe(None) == []
 
 
-
 def test_a_guest_that_powers_itself_off_is_a_stopped_server(rig: Rig) -> None:
     made = rig.boot()
     rig.world.power_off_from_inside(made)

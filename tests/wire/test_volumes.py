@@ -1,7 +1,6 @@
 """The volume service as its clients meet it."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,33 +8,12 @@ from typing import Any
 import httpx
 import pytest
 from tests.toy import toy_who
+from tests.volumes_world import ADMIN, MEMBER, OTHER, READER, SERVER, act, call, gone, make, start, wait
 
 from nutshell import app
-from nutshell.core.cloud import Cloud
-from nutshell.core.config import CloudConfig, load_settings
-from nutshell.image import wiring as image_wiring
-from nutshell.volume import wiring
 from nutshell.volume.capability import VolumeDriver
 from nutshell.volume.port import Volumes
 from nutshell.volume.tables import Volume
-
-MEMBER, READER, OTHER = "u:p:member,reader", "r:p:reader", "v:q:member,reader"
-ADMIN = "root:p:admin,member,reader"
-SERVER = "0a0a0a0a-0000-4000-8000-000000000001"
-
-
-def start(state: Path, database: str = "") -> app.Running:
-    def wire(cloud: Cloud) -> None:
-        cloud.authenticate = toy_who
-        wiring.wire(cloud)
-
-    parts = [
-        app.Part(w.service, w.config, w.quotas, how, w.loops, w.seed)
-        for w, how in ((image_wiring, image_wiring.wire), (wiring, wire))
-    ]
-    tables = [CloudConfig, image_wiring.config, wiring.config]
-    settings = load_settings(tables, None, {}, {CloudConfig: {"state": state, "simulate": True, "database": database}})
-    return app.build(settings, of=parts)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -52,46 +30,6 @@ def cloud(tmp_path: Path) -> Iterator[app.Running]:
     running.runner.start()
     yield running
     running.close()
-
-
-def call(cloud: app.Running, method: str, path: str, token: str = MEMBER, at: str = "3.71", **rest: Any) -> Any:
-    headers = {"OpenStack-API-Version": f"volume {at}"} | ({"X-Auth-Token": token} if token else {})
-    prefix = f"/volume/v3/{token.split(':')[1]}" if token else "/volume"
-
-    async def go() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=cloud.app), base_url="http://cloud") as client:
-            return await client.request(method, prefix + path, headers=headers, **rest)
-
-    return asyncio.run(go())
-
-
-def make(cloud: app.Running, token: str = MEMBER, **body: Any) -> dict[str, Any]:
-    answer = call(cloud, "POST", "/volumes", token, json={"volume": {"size": 1, **body}})
-    assert answer.status_code == 202, answer.text
-    return wait(cloud, answer.json()["volume"]["id"])
-
-
-def wait(cloud: app.Running, volume_id: str, status: str = "available", kind: str = "volume") -> dict[str, Any]:
-    """The volume (or snapshot) once it has a status."""
-    for _ in range(400):
-        shown = call(cloud, "GET", f"/{kind}s/{volume_id}", ADMIN).json()[kind]
-        if shown["status"] == status:
-            found: dict[str, Any] = shown
-            return found
-        time.sleep(0.01)
-    raise AssertionError(f"{kind} is {shown['status']}, not {status}")
-
-
-def gone(cloud: app.Running, path: str) -> None:
-    for _ in range(400):
-        if call(cloud, "GET", path, ADMIN).status_code == 404:
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"{path} is still there")
-
-
-def act(cloud: app.Running, volume_id: str, name: str, body: Any = None, token: str = MEMBER, at: str = "3.71") -> Any:
-    return call(cloud, "POST", f"/volumes/{volume_id}/action", token, at, json={name: body})
 
 
 def test_versions(cloud: app.Running) -> None:
@@ -416,98 +354,3 @@ def test_a_kill_while_a_volume_is_made_is_mended_at_the_next_start(tmp_path: Pat
         wait(running, done["id"])
     finally:
         running.close()
-
-
-def test_a_transfer_moves_a_volume_and_its_quota(cloud: app.Running) -> None:
-    made = make(cloud)
-    offer = call(cloud, "POST", "/volume-transfers", json={"transfer": {"volume_id": made["id"]}}).json()["transfer"]
-    wait(cloud, made["id"], "awaiting-transfer")
-    path = f"/volume-transfers/{offer['id']}"
-    assert call(cloud, "GET", path, OTHER).status_code == 404
-    assert "auth_key" not in call(cloud, "GET", path).json()["transfer"]
-    assert call(cloud, "POST", f"{path}/accept", OTHER, json={"accept": {"auth_key": "no"}}).status_code == 400
-    taken = call(cloud, "POST", f"{path}/accept", OTHER, json={"accept": {"auth_key": offer["auth_key"]}})
-    assert taken.status_code == 202
-    assert call(cloud, "GET", f"/volumes/{made['id']}").status_code == 404
-    assert call(cloud, "GET", f"/volumes/{made['id']}", OTHER).json()["volume"]["status"] == "available"
-    used = [call(cloud, "GET", "/limits", t).json()["limits"]["absolute"]["totalVolumesUsed"] for t in (MEMBER, OTHER)]
-    assert used == [0, 1]
-    assert call(cloud, "GET", path).status_code == 404
-
-
-def test_a_type_no_pool_suits_ends_in_an_error_that_says_why(cloud: app.Running) -> None:
-    kind = {"volume_type": {"name": "odd", "extra_specs": {"storage_protocol": "carrier pigeon"}}}
-    assert call(cloud, "POST", "/types", ADMIN, json=kind).status_code == 200
-    volume = call(cloud, "POST", "/volumes", json={"volume": {"size": 1, "volume_type": "odd"}}).json()["volume"]
-    wait(cloud, volume["id"], "error")
-    message = call(cloud, "GET", "/messages").json()["messages"][0]
-    assert message["resource_uuid"] == volume["id"]
-    assert call(cloud, "DELETE", f"/messages/{message['id']}").status_code == 204
-    assert call(cloud, "GET", "/messages").json()["messages"] == []
-
-
-def test_a_disabled_service_gets_no_new_volumes(cloud: app.Running) -> None:
-    host = call(cloud, "GET", "/os-services?binary=cinder-volume", ADMIN).json()["services"][0]["host"]
-    body = {"host": host, "binary": "cinder-volume"}
-    assert call(cloud, "PUT", "/os-services/disable", MEMBER, json=body).status_code == 403
-    assert call(cloud, "PUT", "/os-services/disable", ADMIN, json={**body, "host": "no"}).status_code == 404
-    assert call(cloud, "PUT", "/os-services/disable-log-reason", ADMIN, json=body).status_code == 400
-    told = call(cloud, "PUT", "/os-services/disable", ADMIN, json=body).json()
-    assert told["status"] == "disabled"
-    volume = call(cloud, "POST", "/volumes", json={"volume": {"size": 1}}).json()["volume"]
-    wait(cloud, volume["id"], "error")
-    assert call(cloud, "PUT", "/os-services/enable", ADMIN, json=body).status_code == 200
-    make(cloud)
-    shown = call(cloud, "GET", f"/os-hosts/{host}", ADMIN).json()["host"]
-    assert shown[0]["resource"]["volume_count"] == "1"
-
-
-def test_a_backup_outlives_its_volume(cloud: app.Running) -> None:
-    made = make(cloud, name="original", metadata={"k": "v"})
-    cloud.cloud.driver(VolumeDriver).write(made["id"], b"precious")  # type: ignore[attr-defined]
-    order = {"backup": {"volume_id": made["id"], "name": "b"}}
-    backup = call(cloud, "POST", "/backups", json=order).json()["backup"]
-    shown = wait(cloud, backup["id"], kind="backup")
-    assert (shown["size"], shown["is_incremental"], shown["volume_id"]) == (1, False, made["id"])
-    wait(cloud, made["id"])
-    order["backup"] |= {"incremental": True}
-    second = call(cloud, "POST", "/backups", json=order).json()["backup"]
-    assert wait(cloud, second["id"], kind="backup")["is_incremental"] is True
-    assert call(cloud, "DELETE", f"/backups/{backup['id']}").status_code == 400
-    wait(cloud, made["id"])
-    assert call(cloud, "DELETE", f"/volumes/{made['id']}").status_code == 202
-    gone(cloud, f"/volumes/{made['id']}")
-    told = call(cloud, "POST", f"/backups/{backup['id']}/restore", json={"restore": {}}).json()["restore"]
-    restored = wait(cloud, told["volume_id"])
-    assert restored["metadata"] == {"k": "v"}
-    driver: Any = cloud.cloud.driver(VolumeDriver)
-    driver.write(told["volume_id"], b"spoilt..")
-    again = {"restore": {"volume_id": told["volume_id"]}}
-    wait(cloud, backup["id"], kind="backup")
-    assert call(cloud, "POST", f"/backups/{backup['id']}/restore", json=again).status_code == 202
-    wait(cloud, told["volume_id"])
-    snapshot = "0f000000-0000-4000-8000-000000000009"
-    driver.snapshot(told["volume_id"], snapshot)
-    assert driver._need("snapshot", snapshot).content.startswith(b"precious")
-    for one in (second, backup):
-        assert call(cloud, "DELETE", f"/backups/{one['id']}").status_code == 202
-        gone(cloud, f"/backups/{one['id']}")
-    assert call(cloud, "GET", "/limits").json()["limits"]["absolute"]["totalBackupsUsed"] == 0
-
-
-def test_a_backup_of_a_snapshot_and_its_record(cloud: app.Running) -> None:
-    made = make(cloud)
-    order = {"snapshot": {"volume_id": made["id"]}}
-    snapshot = call(cloud, "POST", "/snapshots", json=order).json()["snapshot"]
-    wait(cloud, snapshot["id"], kind="snapshot")
-    body = {"backup": {"volume_id": made["id"], "snapshot_id": snapshot["id"]}}
-    backup = call(cloud, "POST", "/backups", json=body).json()["backup"]
-    assert wait(cloud, backup["id"], kind="backup")["snapshot_id"] == snapshot["id"]
-    assert list(cloud.cloud.driver(VolumeDriver).existing(None)) == [made["id"]]
-    assert call(cloud, "GET", f"/backups/{backup['id']}/export_record").status_code == 403
-    record = call(cloud, "GET", f"/backups/{backup['id']}/export_record", ADMIN).json()
-    assert call(cloud, "POST", "/backups/import_record", ADMIN, json=record).status_code == 400
-    assert call(cloud, "DELETE", f"/backups/{backup['id']}").status_code == 202
-    gone(cloud, f"/backups/{backup['id']}")
-    bad = {"backup-record": {"backup_service": "x", "backup_url": "???"}}
-    assert call(cloud, "POST", "/backups/import_record", ADMIN, json=bad).status_code == 400

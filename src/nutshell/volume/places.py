@@ -14,6 +14,7 @@ EXTENSIONS = (
     ("ExtendedServices", "os-extended-services", "2014-01-10"),
     ("ExtendedSnapshotAttributes", "os-extended-snapshot-attributes", "2012-06-19"),
     ("Hosts", "os-hosts", "2011-06-29"),
+    ("Qos_specs_manage", "qos-specs", "2013-08-02"),
     ("QuotaClasses", "os-quota-class-sets", "2012-03-12"),
     ("Quotas", "os-quota-sets", "2011-08-08"),
     ("SchedulerHints", "OS-SCH-HNT", "2013-04-18"),

@@ -19,6 +19,7 @@ from nutshell.volume import (
     messages,
     metadata,
     places,
+    qos,
     transfers,
     types,
 )
@@ -29,7 +30,7 @@ from nutshell.volume.service import volume as service
 from nutshell.volume.settling import settle, settle_snapshot
 from nutshell.volume.tables import DEFAULT_TYPE, Snapshot, Volume, VolumeType
 
-ROUTES_IN = (actions, attachments, hosts, limits, messages, metadata, places, transfers, types)  # for their routes
+ROUTES_IN = (actions, attachments, hosts, limits, messages, metadata, places, qos, transfers, types)  # for their routes
 CAPABILITIES = (VolumeDriver, Growable, Snapshotting, ImageMaking)
 SPACE = uuid.UUID("6e757473-6865-6c6c-8000-766f6c756d65")
 quotas = dict(limits.NAMES)
