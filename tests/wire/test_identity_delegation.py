@@ -68,6 +68,8 @@ def test_a_restricted_one_makes_no_others(rig: Rig, owner: tuple[str, str]) -> N
     body = {"application_credential": {"name": "wider", "unrestricted": True}}
     assert rig.post(path, body, token=token).status_code == 403
     assert rig.post(f"/users/{owner[0]}/credentials/OS-EC2", {"tenant_id": "x"}, token=token).status_code == 403
+    assert rig.get(f"/users/{owner[0]}/credentials/OS-EC2", token=token).status_code == 403
+    assert rig.get("/credentials", token=token).status_code == 403
     assert rig.auth({"methods": ["token"], "token": {"id": token}}, "unscoped").status_code == 401
     free = sign_in(rig, make(rig, owner, name="broad", unrestricted=True)).headers["X-Subject-Token"]
     assert rig.post(path, body, token=free).status_code == 201
@@ -170,6 +172,9 @@ def test_a_trust_lets_another_act(rig: Rig, owner: tuple[str, str], trustee: tup
     assert use(rig, trust, "owner").status_code == 403
     held = answer.headers["X-Subject-Token"]
     assert rig.get("/auth/catalog", token=held).status_code == 200
+    lasting = {"application_credential": {"name": "lasting"}}
+    assert rig.post(f"/users/{owner[0]}/application_credentials", lasting, token=held).status_code == 403
+    assert rig.get(f"/users/{owner[0]}/credentials/OS-EC2", token=held).status_code == 403
     assert rig.auth({"methods": ["token"], "token": {"id": held}}).status_code == 401
     assert rig.delete(f"/OS-TRUST/trusts/{trust['id']}", token=trustee[1]).status_code == 403
     assert rig.delete(f"/OS-TRUST/trusts/{trust['id']}", token=owner[1]).status_code == 204

@@ -125,8 +125,9 @@ def limits_of(row: ApplicationCredential) -> dict[str, Any]:
 
 
 def _restricted(ask: Ask[Any], rule: str) -> None:
-    """A token got with an application credential may not make or delete others, unless that one is unrestricted."""
-    if ask.who.facts.get("application_credential", {}).get("restricted"):
+    """A token got with an application credential may not make or delete others, unless that one is unrestricted; one
+    got with a trust may not make a lasting secret of the trustor's."""
+    if ask.who.facts.get("trust_id") or ask.who.facts.get("application_credential", {}).get("restricted"):
         raise ForbiddenAction(rule=f"identity:{rule}")
 
 

@@ -104,22 +104,36 @@ def own(ask: Ask[Any]) -> dict[str, Any]:
 
 @call("GET", "/credentials", "list_credentials", noun=Credential, target=own)
 def list_credentials(ask: Ask[Any]) -> Any:
+    refuse_reading(ask, "list_credentials")
     everybody = ask.may("identity:list_credentials", {})
     mine: dict[str, Any] = {} if everybody else {"user_id": ask.who.user_id}
     page = select_page(ask, Credential, **mine)
     return {"credentials": shown(ask, page.rows), **ask.service.page_links(ask, "credentials", page.rows, page.more)}
 
 
+def refuse_borrowed(ask: Ask[Any], rule: str) -> None:
+    """A token that stands for a delegation may not make a lasting secret out of it."""
+    if ask.who.facts.get("trust_id") or "application_credential" in ask.who.facts.get("methods", ()):
+        raise ForbiddenAction(rule=f"identity:{rule}")
+
+
+def refuse_reading(ask: Ask[Any], rule: str) -> None:
+    """Nor may it read secrets that give more than it was given."""
+    facts = ask.who.facts
+    if facts.get("trust_id") or facts.get("application_credential", {}).get("restricted"):
+        raise ForbiddenAction(rule=f"identity:{rule}")
+
+
 @call("GET", "/credentials/{id}", "get_credential", noun=Credential, target=named(Credential))
 def show_credential(ask: Ask[Any]) -> Any:
+    refuse_reading(ask, "get_credential")
     return {"credential": shown(ask, [found(ask, Credential)])[0]}
 
 
 @call("POST", "/credentials", "create_credential", noun=Credential, body=NewCredential, target=new_target, http=201)
 def create_credential(ask: Ask[Any]) -> Any:
     given = ask.given
-    if ask.who.facts.get("trust_id") or "application_credential" in ask.who.facts.get("methods", ()):
-        raise ForbiddenAction(rule="identity:create_credential")  # no lasting secret out of a delegation
+    refuse_borrowed(ask, "create_credential")
     raw = given.pop("blob")
     blob = raw if isinstance(raw, str) else msgspec.json.encode(raw).decode()
     owner = given.pop("user_id", None) or ask.who.user_id
@@ -140,6 +154,7 @@ def create_credential(ask: Ask[Any]) -> Any:
     "PATCH", "/credentials/{id}", "update_credential", body=ChangedCredential, target=named(Credential), noun=Credential
 )
 def update_credential(ask: Ask[Any]) -> Any:
+    refuse_borrowed(ask, "update_credential")
     row, given = found(ask, Credential), ask.given
     if "user_id" in given and given["user_id"] != row.user_id:
         ask.must("identity:update_credential", {"target.credential.user_id": given["user_id"]})

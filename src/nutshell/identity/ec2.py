@@ -11,8 +11,8 @@ import msgspec
 from nutshell.core.resource import field
 from nutshell.core.schema import Body
 from nutshell.core.service import Ask
-from nutshell.identity.credentials import Credential, Vault, access_id
-from nutshell.identity.errors import ForbiddenAction, Missing
+from nutshell.identity.credentials import Credential, Vault, access_id, refuse_borrowed, refuse_reading
+from nutshell.identity.errors import Missing
 from nutshell.identity.projects import Project
 from nutshell.identity.service import call, found
 from nutshell.identity.users import User, user_target
@@ -51,6 +51,7 @@ def _shown(ask: Ask[Any], row: Credential) -> dict[str, Any]:
 
 @call("GET", ROOT, "ec2_list_credentials", target=user_target)
 def list_pairs(ask: Ask[Any]) -> Any:
+    refuse_reading(ask, "ec2_list_credentials")
     user = found(ask, User)
     rows = ask.tx.find(Credential, user_id=user.id, type="ec2", order="created_at, id")
     return {
@@ -78,14 +79,9 @@ def create_pair(ask: Ask[Any]) -> Any:
     return {"credential": _shown(ask, row)}
 
 
-def refuse_borrowed(ask: Ask[Any], rule: str) -> None:
-    """A token that stands for a delegation may not make a lasting secret out of it."""
-    if ask.who.facts.get("trust_id") or "application_credential" in ask.who.facts.get("methods", ()):
-        raise ForbiddenAction(rule=f"identity:{rule}")
-
-
 @call("GET", ROOT + "/{access}", "ec2_get_credential", target=_target)
 def show_pair(ask: Ask[Any]) -> Any:
+    refuse_reading(ask, "ec2_get_credential")
     return {"credential": _shown(ask, found(ask, Credential))}
 
 
