@@ -161,3 +161,11 @@ def test_a_host_is_in_one_zone_and_names_are_unique(rig: Rig) -> None:
     body = {"cache": [{"id": "11111111-1111-4111-8111-111111111111"}]}
     assert rig.call("POST", paths[0] + "/images", ADMIN, "2.81", json=body).status_code == 400
     assert rig.call("POST", paths[0] + "/images", ADMIN, "2.80", json=body).status_code == 404
+
+
+def test_hints_are_shown_as_lists(rig: Rig) -> None:
+    made = group(rig, "affinity")["id"]
+    boot(rig, made)
+    member = rig.call("GET", f"/os-server-groups/{made}").json()["server_group"]["members"][0]
+    assert rig.show(member, at="2.100")["scheduler_hints"] == {"group": [made]}
+    assert "scheduler_hints" not in rig.show(member, at="2.99")

@@ -57,7 +57,7 @@ class Server(
     zone: str = field(default="", wire="OS-EXT-AZ:availability_zone")
     pinned_zone: str | None = field(default=None, wire="pinned_availability_zone", since="2.96")
     wanted_host: str = field(default="", hidden=True)  # an administrator's choice
-    hints: dict[str, Any] = field(factory=dict, wire="scheduler_hints", since="2.100")
+    hints: dict[str, Any] = field(factory=dict, hidden=True)  # the scheduler's
     server_group_id: str = field(default="", hidden=True)
     host: str = field(default="", hidden=True)
     reservation_id: str = field(default="", hidden=True)
@@ -145,6 +145,9 @@ Server.shows("OS-EXT-STS:power_state")(lambda s, ctx: power_state(s.seen))
 Server.shows("created")(lambda s, ctx: ctx.ask.service.time(s.created_at))
 Server.shows("updated")(lambda s, ctx: ctx.ask.service.time(s.updated_at or s.created_at))
 Server.shows("config_drive")(lambda s, ctx: "True" if s.config_drive else "")
+Server.shows("scheduler_hints", since="2.100")(
+    lambda s, ctx: {name: v if isinstance(v, list) else [v] for name, v in s.hints.items()}
+)
 Server.shows("locked", since="2.9")(lambda s, ctx: bool(s.locked_by))
 Server.shows("trusted_image_certificates", since="2.63")(lambda s, ctx: None)
 Server.shows("OS-SRV-USG:launched_at")(lambda s, ctx: None if s.launched_at is None else iso_micros(s.launched_at))
