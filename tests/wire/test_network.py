@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.wire.network_rig import ADMIN, OTHER, READER, Caller, start
 
+from nutshell.core.drivers import DriverFault
 from nutshell.core.policy import Who
 from nutshell.network.capability import NetworkDriver
 from nutshell.network.port import Networking
@@ -444,3 +445,32 @@ def test_a_segment_is_not_given_out_while_its_network_is_being_removed(c: Caller
     new = c.x("POST /networks", {"network": {}}, ADMIN)["network"]["provider:segmentation_id"]
     assert new != old
     settle(c)
+
+
+def test_what_was_pushed_already_is_not_pushed_again(c: Caller) -> None:
+    network, _ = c.net()
+    networking, driver = c.cloud.port(Networking), c.cloud.driver(NetworkDriver)
+    settle(c)
+    who = Who(user_id="u", project_id="p", roles=frozenset({"member", "reader"}))
+
+    def plug(device_id: str) -> str:
+        port = c.cloud.write(
+            lambda tx: networking.create_port(tx, who, network_id=network["id"], device_id=device_id, host="h")
+        )
+        return port.port_id
+
+    ports = [plug(f"s{i}") for i in range(3)]
+    before = dict(driver.calls)  # type: ignore[attr-defined]
+    for port_id in ports:
+        networking.realise(c.cloud, [port_id])
+    after = driver.calls  # type: ignore[attr-defined]
+    assert after["ensure_network"] - before["ensure_network"] == 1, "the first push held all three leases"
+    assert after["ensure_ports"] - before.get("ensure_ports", 0) == 3
+    assert len(driver.networks[network["id"]].subnets[0].leases) == 3  # type: ignore[attr-defined]
+    settle(c)
+    assert driver.calls["ensure_network"] == after["ensure_network"], "nothing was left to the loop"  # type: ignore[attr-defined]
+    driver.remove_everything()  # type: ignore[attr-defined]
+    with pytest.raises(DriverFault):
+        networking.realise(c.cloud, ports)
+    networking.realise(c.cloud, ports)
+    assert set(ports) <= set(driver.existing().ports)

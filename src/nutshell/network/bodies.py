@@ -127,8 +127,15 @@ def take_in(cloud: Any, tx: Tx, project_id: str, name: str, amount: int = 1) -> 
         ) from None
 
 
-def mark(tx: Tx, table: str, ids: Sequence[str]) -> None:
-    """Have the loop look at these rows again: their world changed though they did not."""
+def mark(tx: Tx, table: str, ids: Sequence[str], in_s: float = 0.0) -> None:
+    """Have the loop look at these rows again (in so many seconds): their world changed though they did not."""
     if ids:
         marks = ",".join("?" * len(ids))
-        tx.sql(f"UPDATE {table} SET wanted = wanted + 1, due_at = ? WHERE id IN ({marks})", tx.now, *ids)
+        at = tx.now + in_s
+        tx.sql(
+            f"UPDATE {table} SET wanted = wanted + 1, due_at = CASE WHEN due_at < ? THEN due_at ELSE ? END"
+            f" WHERE id IN ({marks})",
+            at,
+            at,
+            *ids,
+        )

@@ -5,16 +5,16 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nutshell.core.drivers import DriverFault
 from nutshell.core.errors import Conflict, PolicyForbids
 from nutshell.core.policy import Who
 from nutshell.core.store import Tx
 from nutshell.network import errors
-from nutshell.network.capability import NetworkDriver
-from nutshell.network.config import NetworkConfig
 from nutshell.network.floatingips import FloatingIp
 from nutshell.network.networks import Network
 from nutshell.network.port import Address, NetworkInfo, PortInfo, SubnetInfo
 from nutshell.network.ports import Port, add_port, change_port, drop_port, touch_world, withdraw
+from nutshell.network.push import Pushing
 from nutshell.network.rbacs import SHARED, reaches, targets
 from nutshell.network.removals import keep_in_world
 from nutshell.network.rowfacts import UUID
@@ -22,10 +22,12 @@ from nutshell.network.security_groups import SecurityGroup, default_group
 from nutshell.network.settle import made
 from nutshell.network.sight import seen
 from nutshell.network.subnets import Subnet
-from nutshell.network.world import group_objects, network_objects, port_objects
 
 if TYPE_CHECKING:
     from nutshell.core.cloud import Cloud
+
+
+REALISED_IN_S = 5.0  # compute asks for its ports itself; the loop makes those it did not ask for by then
 
 
 class Networks:
@@ -121,7 +123,7 @@ class Networks:
             given["fixed_ips"] = [{"ip_address": fixed_ip}]
         if security_group_ids is not None and parent.port_security_enabled:
             given["security_groups"] = list(security_group_ids)
-        row = add_port(self._cloud, tx, who, parent, given)
+        row = add_port(self._cloud, tx, who, parent, given, REALISED_IN_S)
         return self._infos(tx, [row])[0]
 
     def _must_use(self, tx: Tx, who: Who, parent: Network, rule: str) -> None:
@@ -155,7 +157,7 @@ class Networks:
                 changes["status"] = "DOWN"
             row = tx.put(row, **changes)
             if host:
-                row = touch_world(tx, row)
+                row = touch_world(tx, row, REALISED_IN_S)
         return self._infos(tx, [row])[0]
 
     @staticmethod
@@ -253,29 +255,34 @@ class Networks:
         change_port(self._cloud, tx, admin, row, {"security_groups": list(group_ids)})
 
     def realise(self, cloud: "Cloud", port_ids: Sequence[str]) -> None:
-        d = cloud.driver(NetworkDriver)
-        domain = cloud.settings[NetworkConfig].dns_domain
+        pushing = cloud.port(Pushing)
+        networks, groups = cloud.read(lambda tx: _needed(tx, port_ids))
+        rows: list[Any] = []
+        try:
+            rows += pushing.push(cloud, Network, list(networks), networks)
+            rows += pushing.push(cloud, SecurityGroup, list(groups), groups)
+            rows += pushing.push(cloud, Port, list(port_ids))
+        except DriverFault:
+            pushing.forget([*networks, *groups])
+            raise
+        cloud.write(lambda tx: _realised(tx, rows))
 
-        def wanted(tx: Tx) -> tuple[list[Any], ...]:
-            ports = tx.find(Port, id=list(port_ids))
-            nets = tx.find(Network, id=sorted({p.network_id for p in ports}))
-            groups = tx.find(SecurityGroup, id=sorted({g for p in ports for g in p.security_groups or ()}))
-            remote = tx.sql(
-                "SELECT DISTINCT remote_group_id FROM network_security_group_rules WHERE remote_group_id IS NOT NULL"
-                f" AND security_group_id IN ({','.join('?' * len(groups))})",
-                *[g.id for g in groups],
-            ).fetchall()
-            others = tx.find(SecurityGroup, id=sorted({i for (i,) in remote} - {g.id for g in groups}))
-            groups = [*others, *groups]
-            return ports, nets, groups, network_objects(tx, nets, domain), group_objects(tx, groups)
 
-        ports, nets, groups, network_wanted, groups_wanted = cloud.read(wanted)
-        for one in network_wanted:
-            d.ensure_network(one)
-        if groups_wanted:
-            d.ensure_groups(groups_wanted)
-        d.ensure_ports(port_objects(ports))
-        cloud.write(lambda tx: _realised(tx, [*nets, *groups, *ports]))
+def _needed(tx: Tx, port_ids: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
+    """Networks and groups these ports need, those first that others name: id → `wanted`."""
+    ports = tx.find(Port, id=list(port_ids))
+    nets = tx.find(Network, id=sorted({p.network_id for p in ports}))
+    ids = sorted({g for p in ports for g in p.security_groups or ()})
+    others: list[str] = []
+    if ids:
+        rows = tx.sql(
+            "SELECT DISTINCT remote_group_id FROM network_security_group_rules WHERE remote_group_id IS NOT NULL"
+            f" AND security_group_id IN ({','.join('?' * len(ids))})",
+            *ids,
+        ).fetchall()
+        others = sorted({i for (i,) in rows} - set(ids))
+    wanted = {g.id: g.wanted for g in tx.find(SecurityGroup, id=[*others, *ids])}
+    return {n.id: n.wanted for n in nets}, {i: wanted[i] for i in [*others, *ids] if i in wanted}
 
 
 def _realised(tx: Tx, rows: Sequence[Any]) -> None:

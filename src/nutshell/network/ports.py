@@ -216,8 +216,11 @@ def _allow_device(ask: Ask[Any], target: Mapping[str, Any]) -> None:
         raise errors.DeviceIDNotOwnedByProject(device_id=device_id)
 
 
-def add_port(cloud: Cloud, tx: Tx, who: Who, parent: Network, given: Given) -> Port:
-    """A port from checked members: MAC and addresses chosen, groups joined, quota taken (not for the cloud's own)."""
+def add_port(cloud: Cloud, tx: Tx, who: Who, parent: Network, given: Given, in_s: float = 0.0) -> Port:
+    """A port from checked members: MAC and addresses chosen, groups joined, quota taken (not for the cloud's own).
+
+    `in_s`: when the loop is to make it, if nobody has by then.
+    """
     from nutshell.network.bodies import take_in
     from nutshell.network.security_groups import choose_groups
 
@@ -244,7 +247,7 @@ def add_port(cloud: Cloud, tx: Tx, who: Who, parent: Network, given: Given) -> P
     row = tx.add(Port(id=port_id, network_project_id=parent.project_id, **given))
     join(tx, row.id, row.security_groups or [])
     if row.binding_host_id:
-        row = touch_world(tx, row)
+        row = touch_world(tx, row, in_s)
     return row
 
 
@@ -268,12 +271,12 @@ def join(tx: Tx, port_id: str, group_ids: Sequence[str]) -> None:
         tx.sql("INSERT INTO network_membership (group_id, port_id) VALUES (?,?)", group_id, port_id)
 
 
-def touch_world(tx: Tx, row: Port) -> Port:
+def touch_world(tx: Tx, row: Port, in_s: float = 0.0) -> Port:
     """A bound port changed: it, its network (leases) and its groups (members) are looked at again."""
     keep_in_world(tx, "port", row.id)
-    mark(tx, "network_networks", [row.network_id])
-    mark(tx, "network_security_groups", row.security_groups or [])
-    tx.sql("UPDATE network_ports SET wanted = wanted + 1, due_at = ? WHERE id = ?", tx.now, row.id)
+    mark(tx, Network.table.name, [row.network_id], in_s)
+    mark(tx, "network_security_groups", row.security_groups or [], in_s)
+    mark(tx, row.table.name, [row.id], in_s)
     return tx.need(Port, row.id)
 
 

@@ -17,14 +17,13 @@ from nutshell.core.store import Tx
 from nutshell.network.agents import heartbeat
 from nutshell.network.bodies import mark
 from nutshell.network.capability import NetworkDriver
-from nutshell.network.config import NetworkConfig
 from nutshell.network.floatingips import FloatingIp
 from nutshell.network.networks import Network
 from nutshell.network.ports import Port
+from nutshell.network.push import ONE_BY_ONE, Pushing
 from nutshell.network.removals import remove_from_world
 from nutshell.network.routers import GATEWAY, INTERFACE, Router
 from nutshell.network.security_groups import SecurityGroup
-from nutshell.network.world import group_objects, network_objects, port_objects, router_objects
 
 log = logging.getLogger("nutshell.network")
 KINDS = ("network", "subnet", "port", "router", "security_group", "security_group_rule", "floatingip")
@@ -67,17 +66,11 @@ def settle(cloud: Cloud, pauses: Pauses) -> float | None:
         return due
     d = cloud.driver(NetworkDriver)
     _removals(cloud, pauses, ("router", "port"), d)
-    _each(cloud, pauses, Network, lambda tx, rows: network_objects(tx, rows, _domain(cloud)), d.ensure_network)
-    _together(cloud, pauses, SecurityGroup, group_objects, d.ensure_groups)
-    _together(cloud, pauses, Port, lambda tx, rows: port_objects(rows), d.ensure_ports)
-    _each(cloud, pauses, Router, router_objects, d.ensure_router)
+    for noun in (Network, SecurityGroup, Port, Router):
+        _settle_kind(cloud, pauses, noun)
     _removals(cloud, pauses, ("group", "network"), d)
     due = cloud.read(lambda tx: _next(tx, cloud.clock.now()))
     return None if due is None else max(0.05, due)
-
-
-def _domain(cloud: Cloud) -> str:
-    return cloud.settings[NetworkConfig].dns_domain
 
 
 def _next(tx: Tx, now: float) -> float | None:
@@ -88,72 +81,39 @@ def _next(tx: Tx, now: float) -> float | None:
     return min(found) - now if found else None
 
 
-def _due(tx: Tx, noun: type[Any], now: float) -> list[Any]:
-    return tx.find(noun, noun.c("due_at") <= now, order="due_at", limit=BATCH)
-
-
-def _each(
-    cloud: Cloud,
-    pauses: Pauses,
-    noun: type[Any],
-    objects: Callable[[Tx, Sequence[Any]], Sequence[Any]],
-    ensure: Callable[[Any], None],
-) -> None:
-    """Push due rows one by one; a bad one does not hold up the others."""
-
-    def wanted(tx: Tx) -> list[tuple[Any, Any]]:
-        rows = _due(tx, noun, cloud.clock.now())
-        return list(zip(rows, objects(tx, rows), strict=True))
-
-    for row, one in cloud.read(wanted):
-        _push(cloud, pauses, [row], lambda one=one: ensure(one))  # type: ignore[misc]
-
-
-def _together(
-    cloud: Cloud,
-    pauses: Pauses,
-    noun: type[Any],
-    objects: Callable[[Tx, Sequence[Any]], Sequence[Any]],
-    ensure: Callable[[Sequence[Any]], None],
-) -> None:
-    """Push due rows in one call; if that fails, one by one."""
-
-    def wanted(tx: Tx) -> tuple[list[Any], Sequence[Any]]:
-        rows = _due(tx, noun, cloud.clock.now())
-        if noun is Port:
-            rows = [p for p in rows if p.binding_host_id]
-        return rows, objects(tx, rows)
-
-    rows, found = cloud.read(wanted)
-    if not rows or (_push(cloud, pauses, rows, lambda: ensure(found), alone=len(rows) == 1)):
+def _settle_kind(cloud: Cloud, pauses: Pauses, noun: type[Any]) -> None:
+    """Push the due rows of a noun: together where the driver takes many, and each alone if that fails, so that a bad
+    one does not hold up the others."""
+    now = cloud.clock.now()
+    rows = cloud.read(lambda tx: tx.find(noun, noun.c("due_at") <= now, order="due_at", limit=BATCH))
+    ids = [row.id for row in rows]
+    if not ids or (noun not in ONE_BY_ONE and _push(cloud, pauses, noun, ids, alone=len(ids) == 1)):
         return
-    if len(rows) > 1:
-        for row, one in zip(rows, found, strict=True):
-            _push(cloud, pauses, [row], lambda one=one: ensure([one]))  # type: ignore[misc]
+    if noun in ONE_BY_ONE or len(ids) > 1:
+        for row_id in ids:
+            _push(cloud, pauses, noun, [row_id])
 
 
-def _push(cloud: Cloud, pauses: Pauses, rows: list[Any], call: Callable[[], None], alone: bool = True) -> bool:
+def _push(cloud: Cloud, pauses: Pauses, noun: type[Any], ids: list[str], alone: bool = True) -> bool:
     try:
-        call()
-    except DriverFault as why:
+        rows = cloud.port(Pushing).push(cloud, noun, ids)
+    except Exception as why:
+        if isinstance(why, DriverFault):
+            log.warning("%s %s: %s", noun.one, ids[0], why.why)
+        else:
+            log.exception("%s %s", noun.one, ids[0])
         if alone:
-            log.warning("%s %s: %s", rows[0].one, rows[0].id, why.why)
-            _later(cloud, rows[0], pauses.failed(rows[0].id))
+            _later(cloud, noun, ids[0], pauses.failed(ids[0]))
         return False
-    except Exception:
-        log.exception("%s %s", rows[0].one, rows[0].id)
-        if alone:
-            _later(cloud, rows[0], pauses.failed(rows[0].id))
-        return False
-    for row in rows:
-        pauses.done(row.id)
+    for row_id in ids:
+        pauses.done(row_id)
     cloud.write(lambda tx: made(tx, rows))
     return True
 
 
-def _later(cloud: Cloud, row: Resource, pause_s: float) -> None:
+def _later(cloud: Cloud, noun: type[Any], row_id: str, pause_s: float) -> None:
     at = cloud.clock.now() + pause_s
-    cloud.write(lambda tx: tx.sql(f"UPDATE {row.table.name} SET due_at = ? WHERE id = ?", at, row.id).rowcount)
+    cloud.write(lambda tx: tx.sql(f"UPDATE {noun.table.name} SET due_at = ? WHERE id = ?", at, row_id).rowcount)
 
 
 def made(tx: Tx, rows: Sequence[Any]) -> None:
@@ -210,6 +170,7 @@ def _remove(cloud: Cloud, pauses: Pauses, kind: str, ids: list[str], call: Calla
         return
     for i in ids:
         pauses.done(i)
+    cloud.port(Pushing).forget(ids)
     cloud.write(lambda tx: _removed(tx, kind, ids))
 
 

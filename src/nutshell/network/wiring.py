@@ -23,6 +23,7 @@ from nutshell.network.capability import NetworkDriver
 from nutshell.network.config import NetworkConfig
 from nutshell.network.networking import Networks
 from nutshell.network.port import Networking
+from nutshell.network.push import Pushing
 from nutshell.network.quotas import DEFAULTS
 from nutshell.network.seed import seed
 from nutshell.network.service import network as service
@@ -38,6 +39,7 @@ quotas = DEFAULTS
 def wire(cloud: "Cloud") -> None:
     """Register the port and the driver: simulated in this process, or the host process's over its socket."""
     cloud.ports[Networking] = Networks(cloud)
+    cloud.ports[Pushing] = Pushing()
     if NetworkDriver not in cloud.drivers:
         cloud.drivers[NetworkDriver] = _driver(cloud)
 
