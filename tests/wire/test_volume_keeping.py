@@ -71,6 +71,7 @@ def test_a_backup_outlives_its_volume(cloud: app.Running) -> None:
     shown = wait(cloud, backup["id"], kind="backup")
     assert (shown["size"], shown["is_incremental"], shown["volume_id"]) == (1, False, made["id"])
     wait(cloud, made["id"])
+    assert set(call(cloud, "GET", "/backups").json()["backups"][0]) == {"id", "name", "links"}
     order["backup"] |= {"incremental": True}
     second = call(cloud, "POST", "/backups", json=order).json()["backup"]
     assert wait(cloud, second["id"], kind="backup")["is_incremental"] is True

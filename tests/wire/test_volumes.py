@@ -43,6 +43,7 @@ def test_a_volume_lives(any_cloud: app.Running) -> None:
     made = make(cloud, name=" disk ", metadata={"a": "b"})
     assert (made["name"], made["size"], made["bootable"], made["volume_type"]) == ("disk", 1, "false", "__DEFAULT__")
     assert made["metadata"] == {"a": "b"}
+    assert "backup_id" not in made
     changed = call(cloud, "PUT", f"/volumes/{made['id']}", json={"volume": {"name": "new", "description": "d"}})
     assert changed.json()["volume"]["name"] == "new"
     assert call(cloud, "DELETE", f"/volumes/{made['id']}").status_code == 202

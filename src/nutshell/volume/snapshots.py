@@ -26,7 +26,7 @@ from nutshell.volume.volumes import by_time, need_volume, times
 
 STATES = ("available", "creating", "deleting", "error", "error_deleting")
 
-times(Snapshot)
+times(Snapshot, brief=True)
 by_time(Snapshot, "created_at")
 by_time(Snapshot, "updated_at")
 Snapshot.shows("group_snapshot_id", since="3.14")(lambda row, ctx: None)

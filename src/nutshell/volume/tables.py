@@ -36,7 +36,7 @@ class Volume(
     bootable: bool = field(default=False, hidden=True)
     type_id: str | None = field(default=None, hidden=True)
     image_id: str | None = field(default=None, hidden=True)
-    backup_id: str | None = field(default=None, since="3.47")
+    backup_id: str | None = field(default=None, hidden=True)
     user_metadata: dict[str, str] = field(factory=dict, hidden=True)
     image_metadata: dict[str, str] | None = field(default=None, hidden=True)
     read_only: bool | None = field(default=None, hidden=True)

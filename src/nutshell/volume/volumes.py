@@ -49,12 +49,10 @@ def related(tx: Tx, rows: list[Volume]) -> Related:
     return Related(attachments, types)
 
 
-def times(noun: Any) -> None:
+def times(noun: Any, *, brief: bool = False) -> None:
     """Creation and change as this service shows them."""
-    noun.shows("created_at", brief=noun is not Volume)(lambda row, ctx: iso_micros(row.created_at))
-    noun.shows("updated_at", brief=noun is not Volume)(
-        lambda row, ctx: iso_micros(row.updated_at) if row.updated_at else None
-    )
+    noun.shows("created_at", brief=brief)(lambda row, ctx: iso_micros(row.created_at))
+    noun.shows("updated_at", brief=brief)(lambda row, ctx: iso_micros(row.updated_at) if row.updated_at else None)
 
 
 times(Volume)
