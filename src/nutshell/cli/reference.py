@@ -12,6 +12,14 @@ def configuration() -> str:
     return render_reference(app.tables(app.parts()))
 
 
+def policy() -> str:
+    """docs/POLICY.md: every route, its rule, and who passes it."""
+    from nutshell import app
+    from nutshell.core.policy_table import policy_page
+
+    return policy_page([part.service for part in app.parts()])
+
+
 def limits(folder: Path) -> str:
     """docs/LIMITS.md: one page of what every part does not do, from the parts' own pages."""
     lines = ["# Limits", "", "What is not there yet, part by part, gathered from `docs/limits/` (`make docs`).", ""]
@@ -24,6 +32,7 @@ def limits(folder: Path) -> str:
 
 def main(folder: Path) -> None:
     (folder / "CONFIGURATION.md").write_text(configuration())
+    (folder / "POLICY.md").write_text(policy())
     (folder / "LIMITS.md").write_text(limits(folder / "limits"))
 
 
