@@ -60,7 +60,7 @@ class CloudConfig:
     port: int = setting(5000, "TCP port of every service.")
     simulate: bool = setting(False, "Use the memory drivers only: nothing outside the state directory is touched.")
     database: str = setting(
-        "", "Database URL (postgresql+psycopg://…); empty: SQLite in the state directory.", secret=True
+        "", "Database URL (postgresql://…); empty: SQLite in the state directory.", secret=True
     )
     region: str = setting("RegionOne", "Name of the region in the catalog.")
     endpoint: str = setting("", "Public base URL, as https://cloud.example; empty: links follow each request.")
