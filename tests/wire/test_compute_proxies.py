@@ -101,6 +101,11 @@ def test_networks_and_pools_are_shown(cloud: Whole) -> None:
     assert cloud.old("GET", "/os-floating-ip-pools") == {"floating_ip_pools": [{"name": "public"}]}
 
 
+def addresses(cloud: Whole, server_id: str, owner: str) -> set[str]:
+    found = cloud.old("GET", f"/servers/{server_id}/ips", token=owner)["addresses"]
+    return {a["addr"] for mine in found.values() for a in mine}
+
+
 def test_a_floating_address_leads_to_a_server(cloud: Whole) -> None:
     images = cloud.ask("GET", "/image/v2/images").json()["images"]
     nets = cloud.ask("GET", "/network/v2.0/networks?name=private", token=ADMIN).json()["networks"]
@@ -120,6 +125,15 @@ def test_a_floating_address_leads_to_a_server(cloud: Whole) -> None:
     assert cloud.old("GET", f"/os-floating-ips/{ip['id']}", token=owner)["floating_ip"]["instance_id"] == made
     cloud.old("POST", act, {"removeFloatingIp": {"address": ip["ip"]}}, owner, http=202)
     assert [f["instance_id"] for f in cloud.old("GET", "/os-floating-ips", token=owner)["floating_ips"]] == [None]
+    before = addresses(cloud, made, owner)
+    cloud.old("POST", act, {"addFixedIp": {"networkId": NOBODY}}, owner, http=400)
+    cloud.old("POST", act, {"addFixedIp": {"networkId": nets[0]["id"]}}, owner, http=202)
+    more = addresses(cloud, made, owner)
+    assert len(more) == len(before) + 1
+    (new,) = more - before
+    cloud.old("POST", act, {"removeFixedIp": {"address": new}}, owner, http=202)
+    assert addresses(cloud, made, owner) == before
+    cloud.old("POST", act, {"removeFixedIp": {"address": new}}, owner, http=400)
     cloud.old("DELETE", f"/os-floating-ips/{ip['id']}", token=owner, http=202)
     cloud.old("GET", f"/os-floating-ips/{ip['id']}", token=owner, http=404)
 
@@ -141,6 +155,12 @@ def test_volumes_and_snapshots_in_old_words(cloud: Whole) -> None:
     until(lambda: cloud.old("GET", "/os-snapshots")["snapshots"] == [])
     cloud.old("DELETE", f"/os-volumes/{made['id']}", http=202)
     until(lambda: cloud.old("GET", "/os-volumes")["volumes"] == [])
+
+
+def test_what_is_removed_says_so(cloud: Whole) -> None:
+    for method, path in (("GET", "/os-cells"), ("POST", "/os-networks"), ("GET", "/os-fping"), ("GET", "/os-agents")):
+        cloud.old(method, path, http=410)
+    assert cloud.ask("GET", "/compute/v2.1/os-cells", token="").status_code == 401
 
 
 def test_the_proxies_end_with_their_versions(cloud: Whole) -> None:
