@@ -92,7 +92,9 @@ def serve(state: Path, cloud: str, api_user: str, metadata: str, log_level: str)
     lock = take_lock(places.run / "host.lock")
     if lock is None:
         raise click.ClickException("another host process serves this cloud")
-    processes.remember(places.run / "host.json", os.getpid(), {"arguments": sys.argv[1:]})
+    record = places.run / "host.json"
+    processes.remember(record, os.getpid(), {"arguments": sys.argv[1:]})
+    record.chmod(0o644)  # the user who started us by sudo looks who serves; nothing in it is secret
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
