@@ -95,6 +95,11 @@ def test_a_console_token_is_told_to_administrators(rig: Rig) -> None:
     assert rig.call("GET", f"/os-console-auth-tokens/{token}", MEMBER, "2.31").status_code == 403
 
 
+def test_what_another_service_would_answer_is_not_found_without_it(rig: Rig) -> None:
+    for path in ("/os-networks", "/os-security-groups", "/os-volumes"):
+        assert rig.call("GET", path).status_code == 404
+
+
 def test_the_api_before_microversions_is_served_too(rig: Rig) -> None:
     import asyncio
 

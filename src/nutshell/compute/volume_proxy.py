@@ -7,7 +7,6 @@ from typing import Any
 
 from nutshell.compute import wire
 from nutshell.compute.service import compute
-from nutshell.core.errors import BadRequest
 from nutshell.core.listing import page_limit
 from nutshell.core.resource import field
 from nutshell.core.schema import Body
@@ -26,10 +25,7 @@ Row = dict[str, Any]
 
 def volume(ask: Ask[Any], method: str, path: str, body: Any = None) -> Any:
     """The body of the volume service's answer."""
-    try:
-        return within(ask, "volume", method, "/v3" + path, body).body
-    except LookupError:
-        raise BadRequest("This cloud has no volume service.") from None
+    return within(ask, "volume", method, "/v3" + path, body).body
 
 
 def _as_volume(v: Row) -> Row:

@@ -25,13 +25,13 @@ def within(
 ) -> Answer:
     """The answer to `path` below the service's mount; faults are raised. `at`: its API version, else its lowest.
 
-    LookupError when this cloud has no such service. Routes that stream or block cannot be asked.
+    404 when this cloud has no such service; LookupError for routes that stream or block, which cannot be asked.
     """
     from nutshell.core.http import choose, choose_action
 
     service = next((s for s in ask.cloud.services if s.name == service_name), None)
     if service is None:
-        raise LookupError(f"this cloud has no service {service_name}")
+        raise NoRoute()
     found = ask.cloud.port(Router).find(service.mount + path)
     if found is None or found.service is not service:
         raise NoRoute()
