@@ -57,7 +57,7 @@ def check(places: Places, simulate: bool) -> None:
     """Raises Refusal when the directory is of the other kind, or no cloud's."""
     said = read_json(places.mark)
     if said is None:
-        ours = {FILE_NAME, "run", "log", "host"}
+        ours = {FILE_NAME, "run", "log", "host", places.tiny_image.parent.name}
         strange = [one.name for one in _entries(places.state) if one.name not in ours and one not in _halves(places)]
         if strange:
             raise Refusal(
