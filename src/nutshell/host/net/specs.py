@@ -17,6 +17,8 @@ class Specs(Generic[_T]):
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kind)
         self.held: dict[str, _T] = {}
         if directory.is_dir():
+            for half in directory.glob("*.new"):
+                half.unlink(missing_ok=True)
             for path in sorted(directory.glob("*.json")):
                 try:
                     self.held[path.stem] = self._decoder.decode(path.read_bytes())
