@@ -136,6 +136,25 @@ def test_a_guest_killed_unwatched_crashed(box: Box) -> None:
     box.driver = box.new()
     assert box.power(guest) is Power.CRASHED
     assert box.driver.observe([guest.server_id])[0].why
+    assert box.driver.observe([guest.server_id])[0].lost
+    assert not [each for each in (box.state / "s").iterdir() if guest.server_id in each.name], "dead sockets stay"
+
+
+def test_guests_that_went_down_with_everything_are_lost_and_stopped_ones_are_not(box: Box) -> None:
+    runs, stopped, dead = box.guest(), box.guest(), box.guest()
+    for each in (runs, stopped, dead):
+        box.driver.start(HOST, each)
+    box.driver.stop(stopped.server_id, 0)
+    os.kill(box.pid(dead), signal.SIGKILL)
+    box.eventually(dead, Power.CRASHED)
+    box.driver.stop_all(0)
+    box.reopen()
+    assert [each.lost for each in box.driver.observe([runs.server_id, stopped.server_id, dead.server_id])] == [
+        True, False, False,
+    ]  # fmt: skip
+    assert box.pids(runs) == []
+    box.driver.start(HOST, runs)
+    assert not box.driver.observe([runs.server_id])[0].lost
 
 
 def test_a_guest_that_does_not_answer_is_unknown_until_it_does(box: Box) -> None:

@@ -7,6 +7,8 @@ import httpx
 import pytest
 from tests.wire.compute_rig import ADMIN, IMAGE, NET, OTHER, READER, VOLUME, Rig, until
 
+from nutshell.compute.capability import Power
+
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
@@ -332,6 +334,23 @@ def test_a_guest_that_vanished_is_started_again(rig: Rig) -> None:
     rig.world.destroy(made)
     until(lambda: rig.world.observe([made]) != [])
     rig.until(made, "ACTIVE")
+
+
+def test_guests_that_went_down_with_their_host_are_started_again(rig: Rig) -> None:
+    runs, stopped, paused = rig.boot(), rig.boot(), rig.boot()
+    rig.act(stopped, "os-stop")
+    rig.until(stopped, "SHUTOFF")
+    rig.act(paused, "pause")
+    rig.until(paused, "PAUSED")
+    rig.world.restart_host(rig.world.hosts()[0].name)
+    until(lambda: rig.world.observe([runs])[0].power is Power.RUNNING)
+    rig.until(runs, "ACTIVE")
+    rig.until(paused, "SHUTOFF")
+    rig.until(stopped, "SHUTOFF")
+    first = rig.call("GET", f"/servers/{runs}/os-instance-actions").json()["instanceActions"][0]
+    assert first["action"] == "start"
+    shown = rig.call("GET", f"/servers/{runs}/os-instance-actions/{first['request_id']}").json()["instanceAction"]
+    assert shown["action"] == "start"
 
 
 def test_the_metadata_service_answers_the_proxy_only(rig: Rig) -> None:

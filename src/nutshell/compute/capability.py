@@ -72,6 +72,7 @@ class Seen:
     disk_ids: tuple[str, ...] = ()
     port_ids: tuple[str, ...] = ()
     why: str = ""  # for CRASHED: exit status and the last words of the process
+    lost: bool = False  # it ran when its host or the whole cloud went down, and nobody saw it end
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ class ComputeConfig:
     build_timeout_s: float = setting(600.0, "A server that is not running after so long is in ERROR.")
     operation_timeout_s: float = setting(300.0, "Any other operation fails after so long.")
     stop_timeout_s: float = setting(60.0, "How long a guest may take to shut itself down before it is ended.")
+    resume_guests_state_on_host_boot: bool = setting(
+        True, "Servers that ran when their host or the cloud went down are started when it is back; else they stay off."
+    )
     workers: int = setting(8, "Servers looked after at the same time.")
     hosts: int = setting(1, "Simulated hosts (with --simulate).")
     host_vcpus: int = setting(0, "Processors of each simulated host; 0: the driver's default.")

@@ -34,6 +34,7 @@ class _Known:
     power: Power
     why: str = ""
     log: tuple[tuple[float, str], ...] = ()  # (when, what): "boot", "off" or "crash"
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,16 @@ class MemoryHypervisor:
         """Let a host stop answering; `find_host` brings it back with its guests."""
         self.faults.gone_hosts.add(host)
         self._mark_host(host)
+
+    def restart_host(self, host: str) -> None:
+        """Let a host go down and come back: its guests are lost."""
+        with self._lock:
+            for server_id, known in list(self._known.items()):
+                if known.host == host and known.power in _ALIVE:
+                    log = _logged(known.log, "crash")
+                    self._put(
+                        server_id, replace(known, power=Power.CRASHED, why="its host restarted", log=log, lost=True)
+                    )
 
     def find_host(self, host: str) -> None:
         self.faults.gone_hosts.discard(host)
@@ -317,7 +328,7 @@ class MemoryHypervisor:
     def _see(self, server_id: str, power: Power, why: str = "", event: str = "") -> None:
         known = self._find(server_id)
         log = _logged(known.log, event) if event else known.log
-        self._put(server_id, replace(known, power=power, why=why, log=log))
+        self._put(server_id, replace(known, power=power, why=why, log=log, lost=False))
 
     def _define(self, guest: Guest) -> None:
         self._put(guest.server_id, replace(self._known[guest.server_id], guest=guest))
@@ -363,7 +374,7 @@ class MemoryHypervisor:
     def _render(self, server_id: str, known: _Known) -> Seen:
         power = Power.UNKNOWN if known.host in self.faults.gone_hosts else known.power
         disk_ids = tuple(disk.disk_id for disk in known.guest.disks)
-        return Seen(server_id, power, disk_ids, tuple(nic.port_id for nic in known.guest.nics), known.why)
+        return Seen(server_id, power, disk_ids, tuple(nic.port_id for nic in known.guest.nics), known.why, known.lost)
 
 
 def last_lines(text: str, lines: int | None) -> str:

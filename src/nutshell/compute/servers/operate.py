@@ -59,7 +59,7 @@ def add_operation(
             resource_id=server.id,
             project_id=server.project_id,
             user_id=tx.request.user_id,
-            request_id=tx.request.id,
+            request_id=tx.request.id or f"req-{new_id}",  # of our own accord: it must be found by it
             args=dict(args or {}),
             deadline=tx.now + deadline_s,
         ),

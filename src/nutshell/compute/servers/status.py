@@ -102,7 +102,7 @@ POWER = {
     Power.RUNNING: 1,
     Power.PAUSED: 3,
     Power.SHUTDOWN: 4,
-    Power.CRASHED: 6,
+    Power.CRASHED: 4,  # as libvirt tells nova of a process that died
     Power.SUSPENDED: 4,
     Power.UNKNOWN: 0,
 }

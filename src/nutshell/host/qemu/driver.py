@@ -72,8 +72,8 @@ class QemuHypervisor:
         self._loop.close()
 
     def stop_all(self, timeout_s: float) -> None:
-        """Power off every guest, all at once; they stay defined."""
-        self._each(lambda server_id: self.stop(server_id, timeout_s))
+        """Power off every guest, all at once, as a machine does that goes down: the next driver calls them lost."""
+        self._each(lambda server_id: self._put_to_bed(self._machines[server_id], timeout_s))
 
     def remove_everything(self) -> None:
         """End every guest of this state directory and remove what was made for them, disks and cache included."""
@@ -350,6 +350,11 @@ class QemuHypervisor:
         with self._held(machine):
             yield machine
 
+    def _put_to_bed(self, machine: Machine, timeout_s: float) -> None:
+        with self._held(machine, silent=True):
+            if machine.alive:
+                machine.stop(timeout_s, Left.RUNNING)
+
     def _find_accelerator(self) -> Accelerator:
         with self._probing:
             if self._accelerator is None:
@@ -369,6 +374,9 @@ class QemuHypervisor:
         list(self._workers.map(lambda server_id: self._machines[server_id].adopt(living[server_id]), found))
         for server_id in living.keys() - self._machines.keys():  # its removal was cut short
             _end_stray(living[server_id], f"{self._around.cloud}-{server_id}")
+        for socket in self._sockets.iterdir():  # of a guest that the machine took down with it
+            if socket.name.partition(".")[0] not in found:
+                socket.unlink(missing_ok=True)
 
     def _each(self, work: Callable[[str], None]) -> None:
         faults = []
@@ -390,7 +398,9 @@ def _expect(machine: Machine, verb: str, *allowed: Power) -> None:
 def _render(machine: Machine) -> Seen:
     guest = machine.record.guest
     disk_ids = tuple(disk.disk_id for disk in guest.disks)
-    return Seen(guest.server_id, machine.power, disk_ids, tuple(nic.port_id for nic in guest.nics), machine.why)
+    return Seen(
+        guest.server_id, machine.power, disk_ids, tuple(nic.port_id for nic in guest.nics), machine.why, machine.lost
+    )
 
 
 def _end_stray(pid: int, name: str) -> None:

@@ -84,6 +84,11 @@ class Machine:
         return self.record.why or "its process was found gone: the machine restarted, or it was killed"
 
     @property
+    def lost(self) -> bool:
+        """It was to run when this driver, or the machine, ended; nobody saw how it came to an end."""
+        return self._process is None and self.record.left is Left.RUNNING
+
+    @property
     def monitor(self) -> Monitor:
         """The living process's monitor, connected anew when the connection was lost."""
         if self._process is None:
@@ -231,9 +236,10 @@ class Machine:
 
     # ending
 
-    def stop(self, timeout_s: float) -> None:
+    def stop(self, timeout_s: float, leave: Left = Left.OFF) -> None:
+        """Power off; `leave` is what the record says of it afterwards."""
         self.ask_to_power_off(timeout_s)
-        self.save(left=Left.OFF, why="")
+        self.save(left=leave, why="")
         self.end()
         self.files.memory.unlink(missing_ok=True)
         self._around.changed(self.record.guest.server_id)

@@ -18,7 +18,7 @@ class Left(StrEnum):
     """How the guest was left, for when no process of it is found."""
 
     OFF = "off"  # powered off, or not yet started
-    RUNNING = "running"  # a process ran it: finding none means that it crashed
+    RUNNING = "running"  # a process ran it: finding none means that it or the machine died
     SUSPENDED = "suspended"  # its memory is in the file `memory`
     CRASHED = "crashed"  # its process was seen to end
 
