@@ -4,6 +4,7 @@ An operation on the whole server goes first; a device of a server that is gone i
 """
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nutshell.compute.capability import HotPluggable, Nic
@@ -116,6 +117,9 @@ def _let_go(cloud: "Cloud", tx: Tx, device: Device) -> None:
 def _give_up(cloud: "Cloud", server: Server, device: Device, op: Operation | None, why: str) -> None:
     """What was to come does not come; what was to leave stays."""
     log.warning("server %s: %s %s of %s failed: %s", server.id, device.phase, device.kind, device.target_id, why)
+    if device.phase is Phase.ATTACHING and server.host:
+        with suppress(DriverFault):  # it may have come after all, too late
+            _unplug(cloud, server, device)
 
     def record_it(tx: Tx) -> None:
         if device.phase is Phase.ATTACHING:

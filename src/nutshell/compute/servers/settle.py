@@ -93,8 +93,7 @@ def fail(work: Work, why: Hopeless) -> None:
     """The operation failed for good: what it made is taken down, the server says why."""
     log.warning("server %s: %s failed: %s", work.server.id, work.op.kind, why)
     kind = work.op.kind
-    if kind in ("create", "unshelve") and work.server.host:
-        _take_down(work)
+    down = kind in ("create", "unshelve") and (not work.server.host or _take_down(work))
     soft = why.soft or kind in ("createImage", "createBackup")
 
     def record_it(tx: Tx) -> None:
@@ -106,7 +105,7 @@ def fail(work: Work, why: Hopeless) -> None:
             changes |= {"failed": True, "fault": _fault_of(tx, why)}
         if kind in ("create", "unshelve"):
             work.cloud.port(Placement).release(tx, s.id)
-            changes |= {"host": "", "seen": None}
+            changes |= {"seen": None, **({"host": ""} if down else {})}
         if kind == "resize":
             mark_migration(tx, work.op.id, "error")
         if kind == "resize" and soft:
@@ -122,10 +121,12 @@ def _fault_of(tx: Tx, why: Hopeless) -> dict[str, Any]:
     return {"code": why.code, "message": str(why)[:1000], "created": iso_seconds(tx.now), "details": str(why)}
 
 
-def _take_down(work: Work) -> None:
-    """Best effort: a host that does not answer is cleaned when the server is deleted."""
+def _take_down(work: Work) -> bool:
+    """Whether nothing is left on the host; one that does not answer is cleaned when the server is deleted."""
     try:
         work.cloud.driver(Hypervisor).destroy(work.server.id)
         work.cloud.driver(Disks).delete_disks(work.server.id)
     except DriverFault as why:
         log.warning("server %s: could not take it down: %s", work.server.id, why)
+        return False
+    return True
