@@ -272,6 +272,9 @@ def test_listing_filters(any_cloud: app.Running) -> None:
     assert names(cloud, f"?{mine}") == ["one", "two", "a, b"]
     assert names(cloud, f"?{mine}&size_min=15&size_max=25") == ["two"]
     assert names(cloud, f'?{mine}&name=in:one,"a, b"') == ["one", "a, b"]
+    ids = {i["name"]: i["id"] for i in call(cloud, "GET", f"/v2/images?{mine}").json()["images"]}
+    assert names(cloud, f"?{mine}&id=in:{ids['one']},{ids['two']}") == ["one", "two"], "as `openstack server list` asks"
+    assert names(cloud, f"?{mine}&id={ids['two']}") == ["two"]
     assert names(cloud, f"?{mine}&tag=all&tag=o") == ["one"]
     assert names(cloud, f"?{mine}&shape=two") == ["two"]
     assert names(cloud, f"?{mine}&status=queued") == []

@@ -95,6 +95,11 @@ def updated_at(row: Image, ctx: Context) -> str:
     return ctx.ask.service.time(row.updated_at or row.created_at)
 
 
+@Image.filters_by("id")
+def by_id(ask: Ask[Any], values: list[str]) -> None:
+    """`queries.conditions` reads it, with its operators ("in:a,b")."""
+
+
 @Image.shows("self")
 def self_link(row: Image, ctx: Context) -> str:
     return f"/v2/images/{row.id}"
