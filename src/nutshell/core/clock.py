@@ -66,13 +66,14 @@ def _second(at: int) -> str:
 
 
 def iso_micros(at: float) -> str:
-    """ "2026-11-22T10:00:00.000000" (volume)."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    """"2026-11-22T10:00:00.000000" (volume)."""
+    second, micros = divmod(round(at * 1_000_000), 1_000_000)
+    return f"{_second(second)[:-1]}.{micros:06d}"
 
 
 def iso_micros_z(at: float) -> str:
-    """ "2026-11-22T10:00:00.000000Z" (identity)."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    """"2026-11-22T10:00:00.000000Z" (identity)."""
+    return iso_micros(at) + "Z"
 
 
 def parse_iso(text: str) -> float:
