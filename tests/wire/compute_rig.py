@@ -256,8 +256,18 @@ class StandInVolumes:
 class Rig:
     """The running cloud with its stand-ins, and short calls."""
 
-    def __init__(self, state: Path, *, loops: bool = True, settings: Mapping[str, object] | None = None) -> None:
-        self.images, self.networks, self.volumes = StandInImages(state), StandInNetworks(), StandInVolumes()
+    def __init__(
+        self,
+        state: Path,
+        *,
+        loops: bool = True,
+        settings: Mapping[str, object] | None = None,
+        like: "Rig | None" = None,
+    ) -> None:
+        """`like`: an earlier life of the same cloud, whose stand-ins go on."""
+        self.images = like.images if like else StandInImages(state)
+        self.networks = like.networks if like else StandInNetworks()
+        self.volumes = like.volumes if like else StandInVolumes()
 
         def wire(cloud: Cloud) -> None:
             cloud.authenticate = toy_who
@@ -273,7 +283,7 @@ class Rig:
             app.Part(c.service, c.config, c.quotas, wire, c.loops, c.seed, c.more_services),
         ]
         given: dict[type, Mapping[str, object]] = {CloudConfig: {"state": state, "simulate": True}}
-        given[c.config] = dict(settings or {})
+        given[c.config] = {"watch_s": 0.05, **(settings or {})}
         self.running = app.build(load_settings([CloudConfig, p.config, c.config], None, {}, given), of=parts)
         self.cloud = self.running.cloud
         from nutshell.compute.capability import Hypervisor

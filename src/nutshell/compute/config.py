@@ -18,6 +18,7 @@ class ComputeConfig:
     resume_guests_state_on_host_boot: bool = setting(
         True, "Servers that ran when their host or the cloud went down are started when it is back; else they stay off."
     )
+    watch_s: float = setting(1.0, "How long one wait for news of guests lasts; a process that ends waits for it.")
     workers: int = setting(8, "Servers looked after at the same time.")
     hosts: int = setting(1, "Simulated hosts (with --simulate).")
     host_vcpus: int = setting(0, "Processors of each simulated host; 0: the driver's default.")

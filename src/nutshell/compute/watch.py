@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from nutshell.core.cloud import Cloud
 
 log = logging.getLogger("nutshell.compute")
-PATIENCE_S = 1.0  # one wait; short, so that the process ends quickly
 OFF = (Power.SHUTDOWN, Power.CRASHED)
 SWEEP_S = 300.0
 
@@ -58,7 +57,8 @@ class Watch:
             self.swept_at = now
             found |= {s for (s,) in cloud.read(_placed)}
         if cloud.has_driver(Watchable):
-            wait_s = 0.0 if due else 0.2 if self.again else PATIENCE_S
+            patience_s = cloud.settings[ComputeConfig].watch_s
+            wait_s = 0.0 if due else min(0.2, patience_s) if self.again else patience_s
             self.cursor, news = cloud.driver(Watchable).wait_changes(self.cursor, wait_s)
             found |= set(news)
         return found
