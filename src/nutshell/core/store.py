@@ -297,6 +297,7 @@ class SqliteStore:
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        self._closing, self._closed = threading.Lock(), False
         self._told: list[Callable[[Sequence[Event]], None]] = []
         self._writer_connection = self._connect()
         _create_schema(self._writer_connection)
@@ -348,7 +349,10 @@ class SqliteStore:
     def submit(self, work: Callable[[Tx], T]) -> "Future[T]":
         """Run work in a transaction of its own; the future is answered after the flush."""
         future: Future[T] = Future()
-        self._queue.put((work, future, current_request()))
+        with self._closing:
+            if self._closed:  # a loop's worker that ends after the store: it must not wait for ever
+                raise RuntimeError("the store is closed")
+            self._queue.put((work, future, current_request()))
         return future
 
     def write(self, work: Callable[[Tx], T]) -> T:
@@ -358,7 +362,9 @@ class SqliteStore:
         return self.submit(work).result()
 
     def close(self) -> None:
-        self._queue.put(None)
+        with self._closing:
+            self._closed = True
+            self._queue.put(None)
         self._thread.join(timeout=30)
         for c in self._readers:
             c.close()
