@@ -52,7 +52,7 @@ def test_words(
 
 def test_every_operation_has_a_task_state_and_every_power_a_number() -> None:
     assert {kind for kind, _ in TASKS} >= OPERATIONS
-    assert [power_state(p) for p in Power] == [1, 3, 4, 4, 6, 0]
+    assert [power_state(p) for p in Power] == [1, 3, 4, 4, 4, 0]
     assert power_state(None) == 0
 
 
