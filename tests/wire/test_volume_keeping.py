@@ -1,13 +1,16 @@
 """Transfers, messages, services, backups and QoS specs as their clients meet them."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.volumes_world import ADMIN, MEMBER, OTHER, call, gone, make, start, wait
+from tests.volumes_world import ADMIN, MEMBER, OTHER, act, call, gone, make, start, wait
 
 from nutshell import app
+from nutshell.compute.port import Servers
+from nutshell.core.store import Tx
 from nutshell.volume.capability import VolumeDriver
 
 
@@ -136,3 +139,21 @@ def test_qos_specs(cloud: app.Running) -> None:
     assert call(cloud, "GET", f"{path}/disassociate_all", ADMIN).status_code == 202
     assert call(cloud, "DELETE", path, ADMIN).status_code == 202
     assert call(cloud, "GET", path, ADMIN).status_code == 404
+
+
+def test_compute_is_told_when_a_volume_has_grown(cloud: app.Running) -> None:
+    told: list[str] = []
+
+    class Listener:
+        def volume_extended(self, tx: Tx, volume_id: str) -> None:
+            told.append(volume_id)
+
+    cloud.cloud.ports[Servers] = Listener()
+    made = make(cloud)
+    assert act(cloud, made["id"], "os-extend", {"new_size": 2}).status_code == 202
+    wait(cloud, made["id"])
+    for _ in range(200):
+        if told:
+            break
+        time.sleep(0.01)
+    assert told == [made["id"]]

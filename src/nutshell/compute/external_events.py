@@ -4,7 +4,7 @@ Source: Compute API, "Create external events". Rows are always current here, so 
 answer; a grown volume is told to the guest.
 """
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -13,10 +13,15 @@ from nutshell.compute.servers.drives import is_uuid
 from nutshell.compute.servers.noun import Server
 from nutshell.compute.service import compute
 from nutshell.core.errors import BadRequest
+from nutshell.core.operations import Operation
 from nutshell.core.resource import field
 from nutshell.core.schema import Body
 from nutshell.core.service import Answer, Ask
+from nutshell.core.store import Tx
 from nutshell.core.versions import Span
+
+if TYPE_CHECKING:
+    from nutshell.core.cloud import Cloud
 
 NAMES = {
     "network-changed": Span(),
@@ -73,7 +78,35 @@ def _take(ask: Ask[Any], e: Told, server: Server | None) -> int:
     facts = {"event": e.name, "status": e.status, "tag": e.tag}
     ask.tx.tell(server, "external-event", facts)
     if e.name == "volume-extended":
-        for d in ask.tx.find(Device, server_id=server.id, kind=Kind.VOLUME, target_id=e.tag):
-            if d.phase is Phase.ATTACHED:
-                ask.tx.put(d, due_at=ask.now)
+        ServerOffers(ask.cloud).extended(ask.tx, server, str(e.tag))
     return 200
+
+
+class ServerOffers:
+    """Implements `Servers` (port.py)."""
+
+    def __init__(self, cloud: "Cloud") -> None:
+        self._cloud = cloud
+
+    def volume_extended(self, tx: Tx, volume_id: str) -> None:
+        for d in tx.find(Device, kind=Kind.VOLUME, target_id=volume_id):
+            server = tx.get(Server, d.server_id)
+            if server is not None:
+                self.extended(tx, server, volume_id)
+
+    def extended(self, tx: Tx, server: Server, volume_id: str) -> None:
+        """The loop tells the guest; the action is over at once, for the drive has grown already."""
+        for d in tx.find(Device, server_id=server.id, kind=Kind.VOLUME, target_id=volume_id):
+            if d.phase is Phase.ATTACHED:
+                tx.put(d, due_at=tx.now)
+                action = Operation(
+                    id=self._cloud.clock.new_id(),
+                    kind="extend_volume",
+                    resource_kind=server.event_kind,
+                    resource_id=server.id,
+                    project_id=server.project_id,
+                    user_id=tx.request.user_id,
+                    request_id=tx.request.id,
+                    finished_at=tx.now,
+                )
+                tx.add(action, quiet=True)

@@ -43,6 +43,7 @@ EVENTS = {
     "detach_volume": "compute_detach_volume",
     "attach_interface": "compute_attach_interface",
     "detach_interface": "compute_detach_interface",
+    "extend_volume": "compute_extend_volume",
 }
 
 

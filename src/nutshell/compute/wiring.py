@@ -35,6 +35,7 @@ from nutshell.compute.config import ComputeConfig
 from nutshell.compute.devices import Device
 from nutshell.compute.metadata import MetadataSecret, metadata
 from nutshell.compute.nodes import keep_nodes
+from nutshell.compute.port import Servers
 from nutshell.compute.servers import (  # noqa: F401 - likewise
     change,
     create,
@@ -81,6 +82,7 @@ quotas: Mapping[str, int] = {
 def wire(cloud: "Cloud") -> None:
     """Register the hypervisor: simulated in this process, or the host process's over its socket."""
     cloud.ports[MetadataSecret] = MetadataSecret(cloud.settings[CloudConfig].state)
+    cloud.ports[Servers] = external_events.ServerOffers(cloud)
     if any(kind in cloud.drivers for kind in CAPABILITIES):
         return  # a test brought its own
     found = _simulated(cloud) if cloud.settings[CloudConfig].simulate else _remote(cloud)

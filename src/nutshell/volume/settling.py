@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from nutshell.compute.port import Servers
 from nutshell.core.cloud import Cloud
 from nutshell.core.drivers import DriverFault
 from nutshell.core.store import Tx
@@ -116,7 +117,14 @@ def _create(cloud: Cloud, row: Volume) -> None:
 def _extend(cloud: Cloud, row: Volume) -> None:
     size = row.task_args["size"]
     cloud.driver(Growable).grow(row.id, size * GIB)
-    cloud.write(lambda tx: save(tx, row, verb="extended", size=size, task=Task.NONE, task_args={}, due_at=None))
+
+    def record(tx: Tx) -> None:
+        save(tx, row, verb="extended", size=size, task=Task.NONE, task_args={}, due_at=None)
+        servers: Servers | None = cloud.ports.get(Servers)
+        if servers is not None:
+            servers.volume_extended(tx, row.id)
+
+    cloud.write(record)
 
 
 def _upload(cloud: Cloud, row: Volume) -> None:
