@@ -102,6 +102,8 @@ def test_extra_routes_go_to_neighbours_only(c: Caller) -> None:
     other = {"destination": "10.60.0.0/16", "nexthop": "10.1.0.9"}
     assert len(c.x(f"PUT {at}/add_extraroutes", {"router": {"routes": [other]}})["router"]["routes"]) == 2
     assert c.x(f"PUT {at}/remove_extraroutes", {"router": {"routes": [near]}})["router"]["routes"] == [other]
+    for odd in ("x", {"routes": "x"}, {"routes": 5}):
+        assert c.refused(f"PUT {at}/remove_extraroutes", {"router": odd})[0] == 400
 
 
 def test_a_floating_address_leads_to_its_port(c: Caller) -> None:

@@ -247,7 +247,11 @@ def remove_extraroutes(ask: Ask[Router]) -> Router:
 
 def _routes_given(ask: Ask[Router]) -> Any:
     body = ask.body if isinstance(ask.body, dict) else {}
-    return (body.get("router") or {}).get("routes") or []
+    router = body.get("router") or {}
+    routes = (router.get("routes") or []) if isinstance(router, dict) else router
+    if not isinstance(routes, list):
+        raise errors.InvalidAttribute(name="routes", why=f"'{routes}' is not a list")
+    return routes
 
 
 def _put_routes(ask: Ask[Router], routes: list[dict[str, str]]) -> Router:
