@@ -14,7 +14,7 @@ from tests.toy import Boat
 
 from nutshell.app import Running
 from nutshell.core.clock import Clock
-from nutshell.core.errors import QuotaExceeded, StaleRow
+from nutshell.core.errors import QuotaExceeded, StaleRow, Unstorable
 from nutshell.core.events import Event, cursor_of, move_cursor, prune, read_after
 from nutshell.core.housekeeping import sweep
 from nutshell.core.operations import Operation, begin
@@ -81,6 +81,13 @@ def test_compare_and_swap(store: Store) -> None:
         store.write(lambda tx: tx.drop(boat))
     found = store.read(lambda tx: tx.need(Boat, "a"))
     assert (found.length_m, found.generation) == (2, 2)
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**70)])
+def test_a_number_beyond_the_database_is_refused(store: Store, value: int) -> None:
+    with pytest.raises(Unstorable):
+        store.write(lambda tx: tx.sql("SELECT CAST(? AS BIGINT)", value).fetchone())
+    assert store.write(lambda tx: tx.sql("SELECT 1").fetchone())
 
 
 def test_a_tombstone_frees_the_name_and_can_be_found(store: Store) -> None:

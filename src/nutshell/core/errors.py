@@ -30,6 +30,10 @@ class BadRequest(Fault):
     http = 400
 
 
+class Unstorable(BadRequest):
+    """The request holds a value that cannot be stored: {why}"""
+
+
 class Unauthorized(Fault):
     """The request you have made requires authentication."""
 

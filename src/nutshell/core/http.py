@@ -48,13 +48,14 @@ class App:
         started = time.perf_counter()
         given = {k.decode("latin1"): v.decode("latin1") for k, v in scope["headers"]}
         path = _raw_path(scope)
-        method = scope.get("method", "WEBSOCKET")
+        socket = scope["type"] == "websocket"
+        method = "WEBSOCKET" if socket else scope["method"]
         request_id = "req-" + str(uuid.uuid4())
         ask: Ask[t.Any] | None = None
         service = self.router.service_at(path)
         try:
             found = self.router.find(path)
-            if found is None:
+            if found is None or (method == "WEBSOCKET" and not socket):  # nobody may call a method that
                 raise errors.NoRoute()
             service = found.service
             ask = await self._ask(scope, found, method, path, given, request_id)
@@ -71,7 +72,7 @@ class App:
             )
         if answer is None:  # a websocket served itself
             return
-        if method == "WEBSOCKET":
+        if socket:
             await send({"type": "websocket.close", "code": 4000 + answer.http, "reason": str(answer.http)})
             return
         sent = await self._send(answer, method, service, ask, request_id, send)

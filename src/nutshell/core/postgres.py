@@ -24,7 +24,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from nutshell.core.clock import Clock
-from nutshell.core.errors import Duplicate, Unavailable
+from nutshell.core.errors import Duplicate, Unavailable, Unstorable
 from nutshell.core.events import Event, current_request
 from nutshell.core.resource import METADATA
 from nutshell.core.store import Cursor, Tx
@@ -51,6 +51,8 @@ class PostgresDialect:
             found: Cursor = connection.execute(translated(text), values)
         except psycopg.errors.UniqueViolation as why:
             raise Duplicate(why=str(why.diag.message_detail or why)) from None
+        except (psycopg.DataError, UnicodeEncodeError) as why:  # a number beyond 64 bits, a NUL, half a character
+            raise Unstorable(why=str(why).splitlines()[0]) from None
         return found
 
 

@@ -24,7 +24,7 @@ from sqlalchemy.dialects import sqlite as sqlite_dialect
 from nutshell.core.clock import Clock
 from nutshell.core.compiled import text_of
 from nutshell.core.config import ConfigError
-from nutshell.core.errors import Duplicate, NotFound, StaleRow
+from nutshell.core.errors import Duplicate, NotFound, StaleRow, Unstorable
 from nutshell.core.events import EVENTS, Event, Request, current_request
 from nutshell.core.resource import METADATA, NOUNS, Loader, Resource, Row
 
@@ -69,6 +69,8 @@ class SqliteDialect:
             found: Cursor = connection.execute(text, values)
         except sqlite3.IntegrityError as why:
             raise Duplicate(why=str(why)) from None
+        except (OverflowError, UnicodeEncodeError) as why:  # a number beyond 64 bits, half a character
+            raise Unstorable(why=str(why)) from None
         return found
 
 
