@@ -105,7 +105,7 @@ class ServerOffers:
                     resource_kind=server.event_kind,
                     resource_id=server.id,
                     project_id=server.project_id,
-                    user_id=tx.request.user_id,
+                    user_id=tx.request.user_id or server.user_id,
                     request_id=tx.request.id,
                     finished_at=tx.now,
                 )
