@@ -119,7 +119,7 @@ def show_capabilities(ask: Ask[Any]) -> Answer:
 def agents(ask: Ask[Any]) -> list[Agent]:
     """Every part there is, with what was said of it."""
     said = {(a.binary, a.host): a for a in ask.tx.find(Agent)}
-    found = sorted({pool.name.partition("#")[0] for pool in ask.prepared or pools(ask)})
+    found = sorted({pool.name.partition("#")[0] for pool in ask.prepared})
     parts = [(SCHEDULER, HERE), *((KEEPER, host) for host in found)]
     return [said.get(p) or Agent(id="", binary=p[0], host=p[1]) for p in parts]
 
