@@ -95,6 +95,26 @@ def test_rescue_and_shelve(rig: Rig) -> None:
     rig.until(made, "ACTIVE")
 
 
+def test_a_server_waits_for_the_first_host_of_a_cloud_that_just_started(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, loops=False)
+    made = rig.boot(wait="")
+    runner = rig.running.runner
+    try:
+        runner.run_once("servers")
+        put_off = "SELECT count(*) FROM compute_servers WHERE due_at > created_at"
+        until(lambda: rig.cloud.read(lambda tx: tx.sql(put_off).fetchone()[0]) == 1)
+        assert rig.show(made)["status"] == "BUILD"
+        runner.run_once("nodes")
+
+        def active() -> bool:
+            runner.run_once("servers")
+            return bool(rig.show(made)["status"] == "ACTIVE")
+
+        until(active)
+    finally:
+        rig.close()
+
+
 def test_backups_rotate(rig: Rig) -> None:
     made = rig.boot()
     for n in range(3):

@@ -10,11 +10,11 @@ from typing import Any
 from nutshell.compute.nodes import DEFAULT_ZONE, Node, is_up
 from nutshell.compute.server_groups import Standing, standing
 from nutshell.compute.servers.noun import Server
-from nutshell.compute.servers.work import Hopeless
+from nutshell.compute.servers.work import Hopeless, Later
 from nutshell.core.store import Tx
 from nutshell.placement.port import Placement, Wanted
 
-NAMES = {"VCPU": "VCPU", "MEMORY_MB": "MiB of memory", "DISK_GB": "GiB of disk"}
+FIRST_HOST_S = 30.0  # how long a server waits for the first host to be heard of
 
 
 def resources(flavor: Mapping[str, Any], local: Mapping[str, Any]) -> dict[str, int]:
@@ -42,6 +42,8 @@ def choose_host(tx: Tx, placement: Placement, server: Server) -> str:
     want = wanted(server.flavor, server.local)
     nodes = {n.id: n for n in tx.find(Node)}
     group = standing(tx, server)
+    if not nodes and tx.now - server.created_at < FIRST_HOST_S:
+        raise Later("the cloud has just started: no host is known yet")
     barred = {i: why for i, n in nodes.items() if (why := _why_not(tx, n, server, group))}
     fit = [nodes[c.provider_id] for c in placement.fit(tx, want).candidates if c.provider_id in nodes]
     for node in sorted((n for n in fit if n.id not in barred), key=lambda n: group.cost(n.name)):
