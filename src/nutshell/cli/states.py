@@ -100,11 +100,25 @@ def one_command_at_a_time(places: Places) -> Iterator[None]:
 
     name = hashlib.sha256(str(places.state.absolute()).encode()).hexdigest()[:16]
     path = Path(tempfile.gettempdir()) / f"nutshell-{os.geteuid()}-{name}.lock"
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    lock = _held(path)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
+        if not places.state.exists():  # erased: the lock goes too, while it is still held
+            path.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _held(path: Path) -> int:
+    """The file open and locked; one that was removed while we waited for it is no lock any more."""
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            if os.path.samestat(os.fstat(lock), os.stat(path)):
+                return lock
+        except FileNotFoundError:
+            pass
         os.close(lock)
 
 
