@@ -19,8 +19,8 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCloud]:
         places = Places(made.state)
         places.tiny_image.parent.mkdir(parents=True)
         shutil.copyfile(built, places.tiny_image)
-    made.up()
     try:
+        made.up()
         made.ready()
         yield made
     finally:

@@ -143,8 +143,8 @@ def test_two_clouds_do_not_touch_each_other(cloud: RealCloud, tmp_path_factory: 
     image = Places(other.state).tiny_image
     image.parent.mkdir(parents=True)
     shutil.copyfile(Places(cloud.state).tiny_image, image)
-    other.up()
     try:
+        other.up()
         other.settles()
         before = fingerprint(other)
         cloud.kill(*BOTH)
