@@ -10,8 +10,8 @@ from nutshell.core.policy_table import callers, rules_of, targets, verdict
 
 PARTS = app.parts()
 SERVICES = [p.service for p in PARTS]
-# Routes whose handler picks the rule by what is asked, or passes the request to the service that decides.
-DECIDED_INSIDE = {"identity:by_request", "os_compute_api:images"}
+# Routes whose handler picks the rule by what is asked, passes the request to the service that decides, or answers 410.
+DECIDED_INSIDE = {"identity:by_request", "os_compute_api:images", "os_compute_api:removed"}
 ROOT = Path(__file__).parents[2]
 
 

@@ -190,7 +190,8 @@ def _stay(wanted: Wanted, pid: int, say: Say) -> None:
     def stop(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a script's background jobs start with SIGINT ignored
+        signal.signal(number, stop)
     try:
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
