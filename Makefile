@@ -71,6 +71,7 @@ conformance: $(VENV)/installed .venv-tempest/installed
 
 docs: $(VENV)/installed
 	$(BIN)/python -m nutshell.cli.reference docs
+	$(BIN)/python tests/conformance/compatibility.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
