@@ -34,7 +34,7 @@ class Client:
         self.project_id = body["token"]["project"]["id"]
 
     def call(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, decode: bool = True
     ) -> tuple[int, dict[str, str], Any]:
         send = {"Content-Type": "application/json", **(headers or {})}
         if self.token:
@@ -47,7 +47,7 @@ class Client:
         answer = self.connection.getresponse()
         raw = answer.read()
         kept = {k.lower(): v for k, v in answer.getheaders()}
-        decoded = json.loads(raw) if raw and "json" in kept.get("content-type", "") else raw
+        decoded = json.loads(raw) if decode and raw and "json" in kept.get("content-type", "") else raw
         return answer.status, kept, decoded
 
     def get(self, path: str, **rest: Any) -> Any:
