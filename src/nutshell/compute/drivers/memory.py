@@ -4,6 +4,7 @@ Its guests are "in the world": with a directory they outlive the process, as rea
 `faults` lets tests break chosen calls.
 """
 
+import os
 import socket
 import threading
 import time
@@ -17,9 +18,9 @@ from nutshell.compute.capability import Disk, Guest, HostFacts, Nic, Power, Seen
 from nutshell.compute.drivers.changes import Changes
 from nutshell.compute.drivers.faults import Faults
 from nutshell.compute.drivers.journal import Journal
-from nutshell.compute.drivers.qcow2 import write_empty_qcow2
 from nutshell.compute.drivers.screens import Screens
 from nutshell.core.drivers import DriverFault
+from nutshell.image.formats.qcow2 import write_qcow2
 
 _BOOTS_KEPT = 8  # the console log goes back so many boots
 _ALIVE = (Power.RUNNING, Power.PAUSED)
@@ -278,7 +279,7 @@ class MemoryHypervisor:
         with self._lock:
             own = self._own(server_id, "root")
         try:
-            write_empty_qcow2(Path(target_path), own.size)
+            _write_empty_image(Path(target_path), own.size)
         except OSError as error:
             raise DriverFault(f"cannot write {target_path}: {error.strerror}") from error
 
@@ -412,3 +413,10 @@ def _log_text(guest: Guest, when: float, what: str) -> str:
         f"\nNutshell simulated guest {guest.name} ttyS0\n\n"
         f"{guest.name} login: \n"
     )
+
+
+def _write_empty_image(path: Path, size: int) -> None:
+    """A qcow2 of `size` bytes (rounded up to 512) that reads as zeros, by a temporary name and rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    write_qcow2(temporary, (), -(-size // 512) * 512)
+    temporary.replace(path)
