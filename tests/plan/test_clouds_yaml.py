@@ -17,7 +17,7 @@ OTHERS = """\
 # my clouds
 clouds:
   work:            # the one at work
-    auth: {auth_url: "https://work/v3"}
+    auth: {auth_url: "https://office/v3"}
     region_name: R1
 
   # the old one

@@ -26,7 +26,7 @@ from nutshell.core.compiled import text_of
 from nutshell.core.config import ConfigError
 from nutshell.core.errors import Duplicate, NotFound, StaleRow, Unstorable
 from nutshell.core.events import EVENTS, Event, Request, current_request
-from nutshell.core.resource import METADATA, NOUNS, Loader, Resource, Row
+from nutshell.core.resource import METADATA, Loader, Resource, Row
 
 T = TypeVar("T")
 GROUP = 64  # writes flushed together at most
@@ -473,7 +473,3 @@ def _create_schema(c: sqlite3.Connection) -> None:
     missing = [statement for n, made in wanted.items() if n not in known for statement in made]
     if missing:
         c.executescript("BEGIN;" + ";\n".join(missing) + ";COMMIT;")
-
-
-def nouns_of(service: str) -> list[type[Resource]]:
-    return [n for n in NOUNS if n.service == service]
