@@ -62,7 +62,7 @@ def guest(image: Path) -> Iterator[TinyGuest]:
     folder = image.parent / "drive"
     drive = image.parent / "config.iso"
     guest = TinyGuest(folder, image, "-drive", f"file={drive},if=virtio,format=raw,read-only=on")
-    script = b"#!/bin/sh\necho \"user data ran as $(id -un) on $(hostname)\"\necho once >> /var/lib/ran\n"
+    script = b'#!/bin/sh\necho "user data ran as $(id -un) on $(hostname)"\necho once >> /var/lib/ran\n'
     config_drive(drive, {"meta_data.json": meta_data("vm-one", guest.public_key), "user_data": script})
     guest.start()
     try:

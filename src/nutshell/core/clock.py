@@ -66,13 +66,13 @@ def _second(at: int) -> str:
 
 
 def iso_micros(at: float) -> str:
-    """"2026-11-22T10:00:00.000000" (volume)."""
+    """ "2026-11-22T10:00:00.000000" (volume)."""
     second, micros = divmod(round(at * 1_000_000), 1_000_000)
     return f"{_second(second)[:-1]}.{micros:06d}"
 
 
 def iso_micros_z(at: float) -> str:
-    """"2026-11-22T10:00:00.000000Z" (identity)."""
+    """ "2026-11-22T10:00:00.000000Z" (identity)."""
     return iso_micros(at) + "Z"
 
 

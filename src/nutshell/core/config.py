@@ -59,9 +59,7 @@ class CloudConfig:
     host: str = setting("127.0.0.1", "Address to listen on; 0.0.0.0 listens on all.")
     port: int = setting(5000, "TCP port of every service.")
     simulate: bool = setting(False, "Use the memory drivers only: nothing outside the state directory is touched.")
-    database: str = setting(
-        "", "Database URL (postgresql://…); empty: SQLite in the state directory.", secret=True
-    )
+    database: str = setting("", "Database URL (postgresql://…); empty: SQLite in the state directory.", secret=True)
     region: str = setting("RegionOne", "Name of the region in the catalog.")
     endpoint: str = setting("", "Public base URL, as https://cloud.example; empty: links follow each request.")
     admin_password: str = setting(

@@ -12,9 +12,11 @@ from nutshell.core.errors import Unauthorized
 from nutshell.core.events import Event
 from nutshell.core.policy import Who
 from nutshell.core.store import Tx
-from nutshell.identity import catalog
+from nutshell.identity import catalog, ec2
 from nutshell.identity.codec import Claims, Codec
+from nutshell.identity.credentials import Vault
 from nutshell.identity.endpoint_filter import endpoints_of
+from nutshell.identity.port import Ec2Credential
 from nutshell.identity.projects import DEFAULT_DOMAIN, Project
 from nutshell.identity.sessions import Session, open_session
 from nutshell.identity.users import User
@@ -34,6 +36,7 @@ class Authority:
     def __init__(self, cloud: Cloud, key: bytes, ttl_s: int) -> None:
         self._cloud, self._codec, self.ttl_s = cloud, Codec(key), ttl_s
         self._sessions: dict[str, Session] = {}
+        self._keys: dict[str, tuple[Ec2Credential, int]] = {}  # by access key; with the end of what is known
         self._entries: catalog.Entries | None = None
         self._epoch = 0
         self._lock = threading.Lock()
@@ -43,6 +46,32 @@ class Authority:
     def who(self, token: str) -> Who:
         """The caller a token stands for. Raises Unauthorized."""
         return self.session(token).who
+
+    def ec2_credential(self, access: str) -> Ec2Credential | None:
+        known = self._keys.get(access)
+        if known is not None and known[1] > self._cloud.clock.real():
+            return known[0]
+        epoch = self._epoch
+        found = self._cloud.read(lambda tx: self._pair(tx, access))
+        if found is None:
+            return None
+        with self._lock:
+            if epoch == self._epoch and len(self._keys) < MOST_SESSIONS:
+                self._keys[access] = found
+        return found[0]
+
+    def _pair(self, tx: Tx, access: str) -> tuple[Ec2Credential, int] | None:
+        row = ec2.find_pair(tx, access)
+        if row is None:
+            return None
+        blob = ec2.opened(self._cloud.port(Vault), row)
+        claims = ec2.claims_of(tx, row, blob, self.ttl_s)
+        try:
+            who = open_session(tx, claims).who
+        except Unauthorized:
+            return None
+        pair = Ec2Credential(access, row.user_id, row.project_id or "", who, blob["secret"])
+        return pair, claims.expires_at
 
     def project_exists(self, tx: Tx, project_id: str) -> bool:
         return tx.count(Project, id=project_id) == 1
@@ -130,5 +159,6 @@ class Authority:
         with self._lock:
             self._epoch += 1
             self._sessions.clear()
+            self._keys.clear()
             if any(e.kind in CATALOG_KINDS for e in mine):
                 self._entries = None

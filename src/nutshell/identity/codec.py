@@ -17,7 +17,7 @@ import msgspec
 
 from nutshell.core.errors import Unauthorized
 
-METHODS = ("password", "token", "application_credential", "totp", "external", "mapped", "oauth1")
+METHODS = ("password", "token", "application_credential", "totp", "external", "mapped", "oauth1", "ec2credential")
 SCOPES = ("unscoped", "project", "domain", "system", "trust")
 MAC_BYTES = 24
 PREFIX = "nt"

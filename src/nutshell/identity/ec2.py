@@ -11,10 +11,13 @@ import msgspec
 from nutshell.core.resource import field
 from nutshell.core.schema import Body
 from nutshell.core.service import Ask
+from nutshell.core.store import Tx
+from nutshell.identity.codec import Claims, new_audit_id
 from nutshell.identity.credentials import Credential, Vault, access_id, refuse_borrowed, refuse_reading
 from nutshell.identity.errors import Missing
 from nutshell.identity.projects import Project
 from nutshell.identity.service import call, found
+from nutshell.identity.trusts import Trust
 from nutshell.identity.users import User, user_target
 
 ROOT = "/users/{id}/credentials/OS-EC2"
@@ -24,13 +27,42 @@ class NewPair(Body, extras="ignore"):
     tenant_id: str = field()
 
 
+def find_pair(tx: Tx, access: str) -> Credential | None:
+    return tx.one(Credential, id=access_id(access), type="ec2")
+
+
+def opened(vault: Vault, row: Credential) -> dict[str, Any]:
+    """What is sealed in it: access, secret, and what the pair was made with (trust_id, app_cred_id)."""
+    blob: dict[str, Any] = msgspec.json.decode(vault.open(row.sealed))
+    return {**blob, "secret": str(blob.get("secret", ""))}
+
+
+def claims_of(tx: Tx, row: Credential, blob: dict[str, Any], ttl_s: int) -> Claims:
+    """What a token got with the pair says. One made under a trust that impersonates is the trustee's."""
+    user_id, now = row.user_id, tx.clock.real()
+    trust = tx.get(Trust, blob.get("trust_id") or None)
+    if trust is not None and trust.impersonation:
+        user_id = trust.trustee_user_id
+    return Claims(
+        user_id=user_id,
+        methods=("ec2credential",),
+        scope="project",
+        scope_id=row.project_id or "",
+        issued_at=now,
+        expires_at=int(now) + ttl_s,
+        audit_id=new_audit_id(),
+        app_credential_id=blob.get("app_cred_id") or "",
+        trust_id=blob.get("trust_id") or "",
+    )
+
+
 def _new_target(ask: Ask[Any]) -> dict[str, Any]:
     return {"target.credential.user_id": ask.params["id"]}
 
 
 def _target(ask: Ask[Any]) -> dict[str, Any]:
     """The pair, whoever the address says it belongs to; 404 comes before policy here, as in Keystone."""
-    row = ask.tx.one(Credential, id=access_id(ask.params["access"]), type="ec2")
+    row = find_pair(ask.tx, ask.params["access"])
     if row is None:
         raise Missing(kind="credential", id=ask.params["access"])
     ask.target = row

@@ -195,8 +195,10 @@ async def _by_password(cloud: Cloud, proof: UserProof) -> Proven:
 def _by_token(cloud: Cloud, token: str) -> Proven:
     session = cloud.port(Authority).session(token)
     claims = session.claims
-    if claims.app_credential_id or claims.trust_id:
-        raise Unauthorized()  # what was delegated cannot be widened
+    if claims.trust_id:
+        raise ForbiddenAction(rule="Using trust-scoped token to create another token.")
+    if claims.app_credential_id or "ec2credential" in claims.methods:  # what was delegated cannot be widened
+        raise ForbiddenAction(rule="Using a delegated token to create another token is not allowed.")
     methods = tuple(dict.fromkeys(("token", *claims.methods)))
     return Proven(claims.user_id, methods, "", claims.chain or claims.audit_id, claims.expires_at)
 

@@ -1,11 +1,9 @@
 """What the program needs of Identity: its service, settings, port and first rows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
 
 from nutshell.core.cloud import Cloud
-from nutshell.core.config import CloudConfig, setting
+from nutshell.core.config import CloudConfig
 from nutshell.core.reconcile import Loop
 from nutshell.identity import (  # noqa: F401 - importing them declares their routes
     application_credentials,
@@ -23,6 +21,7 @@ from nutshell.identity import (  # noqa: F401 - importing them declares their ro
     projects,
     role_assignments,
     roles,
+    signed,
     tokens,
     trusts,
     users,
@@ -34,16 +33,7 @@ from nutshell.identity.passwords import Passwords
 from nutshell.identity.port import Identity
 from nutshell.identity.seed import seed
 from nutshell.identity.service import identity as service
-
-
-@dataclass(frozen=True)
-class IdentityConfig:
-    """Identity: tokens."""
-
-    table: ClassVar[str] = "identity"
-
-    token_ttl_s: int = setting(3600, "Seconds that a token is valid.")
-
+from nutshell.identity.settings import IdentityConfig
 
 config = IdentityConfig
 quotas: Mapping[str, int] = {}
