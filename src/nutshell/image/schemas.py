@@ -1,12 +1,12 @@
 """What an image's members may hold, as JSON schema and as checks (Image API v2, "Image schemas")."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from nutshell.core.errors import BadRequest
 from nutshell.core.service import Ask
 from nutshell.image.service import image
+from nutshell.image.shapes import fault_in
 
 CONTAINER_FORMATS = ("ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed")
 DISK_FORMATS = ("ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop")
@@ -75,14 +75,6 @@ PROPERTIES: Mapping[str, dict[str, Any]] = {
         "description": "A set of URLs to access the image file kept in external store",
     },
 }
-KINDS: Mapping[str, tuple[type, ...]] = {
-    "null": (type(None),),
-    "string": (str,),
-    "integer": (int,),
-    "boolean": (bool,),
-    "array": (list,),
-    "object": (dict,),
-}
 MEMBER_PROPERTIES: Mapping[str, dict[str, Any]] = {
     "member_id": _text("An identifier for the image member (tenantId)"),
     "image_id": {**_text("An identifier for the image"), "pattern": ID},
@@ -95,29 +87,9 @@ MEMBER_PROPERTIES: Mapping[str, dict[str, Any]] = {
 
 def check(name: str, value: Any) -> None:
     """400 unless the value may stand in this member; any other member of an image is a property, and text."""
-    _check(value, PROPERTIES.get(name, {"type": "string"}))
-
-
-def _check(value: Any, schema: Mapping[str, Any]) -> None:
-    kinds = schema.get("type", [])
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    if not any(isinstance(value, KINDS[k]) and (k == "boolean" or not isinstance(value, bool)) for k in kinds):
-        shown = ", ".join(repr(k) for k in kinds)
-        raise _mismatch(f"{value!r} is not of type {shown}")
-    if "enum" in schema and value not in schema["enum"]:
-        raise _mismatch(f"{value!r} is not one of {schema['enum']!r}")
-    if isinstance(value, str):
-        if len(value) > schema.get("maxLength", len(value)):
-            raise _mismatch(f"{value!r} is too long")
-        if "pattern" in schema and re.match(schema["pattern"], value) is None:
-            raise _mismatch(f"{value!r} does not match {schema['pattern']!r}")
-    if isinstance(value, list) and "items" in schema:
-        for one in value:
-            _check(one, schema["items"])
-
-
-def _mismatch(why: str) -> BadRequest:
-    return BadRequest(f"Provided object does not match schema 'image': {why}")
+    fault = fault_in(value, PROPERTIES.get(name, {"type": "string"}))
+    if fault:
+        raise BadRequest(f"Provided object does not match schema 'image': {fault}")
 
 
 def image_schema() -> dict[str, Any]:

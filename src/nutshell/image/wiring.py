@@ -6,17 +6,29 @@ from typing import ClassVar
 from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig, setting
 from nutshell.core.reconcile import Loop, settling
+from nutshell.core.store import Tx
 from nutshell.image import data, discovery, members, schemas, tasks
 from nutshell.image.files import ImageFiles
 from nutshell.image.images import Image
 from nutshell.image.imports import settle
+from nutshell.image.metadefs import contents, namespaces, standard
+from nutshell.image.metadefs import schemas as metadef_schemas
 from nutshell.image.offers import ImageOffers
 from nutshell.image.port import Images
-from nutshell.image.seeds import seed
+from nutshell.image.seeds import seed as seed_images
 from nutshell.image.service import image as service
 from nutshell.image.sweeping import sweep
 
-ROUTES_IN = (data, discovery, members, schemas, tasks)  # imported for the routes they declare
+ROUTES_IN = (
+    contents,
+    data,
+    discovery,
+    members,
+    metadef_schemas,
+    namespaces,
+    schemas,
+    tasks,
+)  # imported for the routes they declare
 quotas = {"image_count_total": -1, "image_size_total": -1}
 
 
@@ -42,6 +54,11 @@ def wire(cloud: Cloud) -> None:
     files = ImageFiles.of(settings.state, durable=not settings.simulate, any_raw=not strict)
     cloud.ports[ImageFiles] = files
     cloud.ports[Images] = ImageOffers(cloud, files)
+
+
+def seed(cloud: Cloud, tx: Tx) -> None:
+    seed_images(cloud, tx)
+    standard.seed(cloud, tx)
 
 
 def loops(cloud: Cloud) -> list[Loop]:
