@@ -25,7 +25,7 @@ from nutshell.core.quota import Quotas
 from nutshell.core.reconcile import Loop, Runner
 from nutshell.core.service import Service
 from nutshell.core.store import SqliteStore, Store, Tx
-from nutshell.core.system import system_service
+from nutshell.core.system import system
 from nutshell.core.trace import Traces
 
 log = logging.getLogger("nutshell")
@@ -78,12 +78,20 @@ class Running:
 
     def close(self) -> None:
         self.runner.stop()
+        self.cloud.threads.shutdown(cancel_futures=True)
+        self.cloud.hashing.shutdown(cancel_futures=True)
         self.cloud.store.close()
 
 
-def build(settings: Settings, clock: Clock | None = None, of: Sequence[Part] | None = None) -> Running:
-    """A cloud from its settings: state opened, services wired, first things seeded; no socket, no loop runs yet."""
+def build(
+    settings: Settings, clock: Clock | None = None, of: Sequence[Part] | None = None, like: Running | None = None
+) -> Running:
+    """A cloud from its settings: state opened, services wired, first things seeded; no socket, no loop runs yet.
+
+    `like`: one in memory to start from: its rows are copied instead of seeded, what never changes is shared.
+    """
     from nutshell.core.http import App
+    from nutshell.core.routing import Router
 
     of = parts() if of is None else of
     config = settings[CloudConfig]
@@ -91,9 +99,8 @@ def build(settings: Settings, clock: Clock | None = None, of: Sequence[Part] | N
     state = config.state
     if state is not None:
         state.mkdir(parents=True, exist_ok=True)
-    store = open_store(config, clock)
-    traces = Traces()
-    services = [*(s for p in of for s in (p.service, *p.more)), system_service(traces)]
+    store = open_store(config, clock, like)
+    services = [*(s for p in of for s in (p.service, *p.more)), system]
     rules: dict[str, str] = dict(COMMON)
     for s in services:
         rules.update(s.rules)
@@ -103,9 +110,10 @@ def build(settings: Settings, clock: Clock | None = None, of: Sequence[Part] | N
         clock=clock,
         settings=settings,
         services=services,
-        rules=Rules(rules, operator_rules(state)),
+        rules=like.cloud.rules if like is not None else Rules(rules, operator_rules(state)),
         quotas=Quotas(quotas),
     )
+    traces = cloud.ports[Traces] = Traces()
     for p in of:
         p.wire(cloud)
 
@@ -113,19 +121,25 @@ def build(settings: Settings, clock: Clock | None = None, of: Sequence[Part] | N
         for p in of:
             p.seed(cloud, tx)
 
-    cloud.write(seed)
+    if like is None:
+        cloud.write(seed)
     runner = Runner(cloud, [HOUSEKEEPING, *(loop for p in of for loop in p.loops(cloud))])
-    return Running(cloud, App(cloud, traces), runner, traces)
+    app = App(cloud, traces, like.cloud.port(Router) if like is not None else None)
+    return Running(cloud, app, runner, traces)
 
 
-def open_store(config: CloudConfig, clock: Clock) -> Store:
-    """SQLite in the state directory, or the database that was named."""
+def open_store(config: CloudConfig, clock: Clock, like: Running | None = None) -> Store:
+    """SQLite in the state directory, or the database that was named; in memory a copy of another's."""
     if config.database.startswith(("postgresql://", "postgres://")):
         from nutshell.core.postgres import PostgresStore
 
         return PostgresStore(config.database, clock)
     if config.database:
         raise ValueError("database must be a postgresql:// URL; empty means SQLite in the state directory")
+    if like is not None:
+        assert config.state is None
+        assert isinstance(like.cloud.store, SqliteStore)
+        return SqliteStore(None, clock, like=like.cloud.store)
     return SqliteStore(config.state / "cloud.db" if config.state else None, clock, durable=not config.simulate)
 
 

@@ -25,4 +25,9 @@ def test_the_clock_stops_and_steps() -> None:
     clock.step(60)
     assert clock.now() == at + 60
     assert woken == [at + 60]
+    before = clock.elapsed()
+    clock.step(5)
+    assert clock.elapsed() == before + 5
+    with pytest.raises(ValueError, match="forward"):
+        clock.step(-1)
     assert Clock(seed=5).new_id() == Clock(seed=5).new_id()

@@ -308,3 +308,17 @@ def test_a_kept_statement_takes_each_callers_values(store: Store) -> None:
             (f"b{low}",),
             (f"b{high}",),
         ]
+
+
+def test_a_copy_in_memory_goes_its_own_way() -> None:
+    one = SqliteStore(None, Clock())
+    add(one, "a")
+    two = SqliteStore(None, Clock(), like=one)
+    add(two, "b")
+    add(one, "c")
+    try:
+        assert [b.id for b in two.read(lambda tx: tx.find(Boat, order="id"))] == ["a", "b"]
+        assert [b.id for b in one.read(lambda tx: tx.find(Boat, order="id"))] == ["a", "c"]
+    finally:
+        one.close()
+        two.close()

@@ -10,32 +10,36 @@ from functools import lru_cache
 
 
 class Clock:
-    """The cloud's clock. `offset_s` and `frozen_at` move its time; `real()` is never moved (token validity)."""
+    """The cloud's clock. `stop` and `step` move its time; `real()` is never moved (token validity)."""
 
     def __init__(self, seed: int | None = None) -> None:
         self._offset_s = 0.0
-        self._frozen_at: float | None = None
+        self._stopped: tuple[float, float] | None = None  # what `time` and `monotonic` said then
         self._random = random.Random(seed) if seed is not None else None  # noqa: S311 - ids only, never secrets
         self._lock = threading.Lock()
         self._on_step: list[Callable[[], None]] = []
 
     def now(self) -> float:
         """Seconds since the epoch, as the cloud sees it."""
-        return time.time() + self._offset_s if self._frozen_at is None else self._frozen_at
+        return (time.time() if self._stopped is None else self._stopped[0]) + self._offset_s
+
+    def elapsed(self) -> float:
+        """Seconds that only grow, stopped and stepped as `now` is; for pauses and patience."""
+        return (time.monotonic() if self._stopped is None else self._stopped[1]) + self._offset_s
 
     @staticmethod
     def real() -> float:
         return time.time()
 
     def stop(self) -> None:
-        self._frozen_at = self.now()
+        if self._stopped is None:
+            self._stopped = (time.time(), time.monotonic())
 
     def step(self, seconds: float) -> None:
         """Move time forward; whoever waits on timers is woken."""
-        if self._frozen_at is None:
-            self._offset_s += seconds
-        else:
-            self._frozen_at += seconds
+        if seconds < 0:
+            raise ValueError("time goes forward only")
+        self._offset_s += seconds
         for wake in self._on_step:
             wake()
 

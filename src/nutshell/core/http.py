@@ -37,9 +37,10 @@ NOBODY = Who()
 class App:
     """`await app(scope, receive, send)`: the whole cloud."""
 
-    def __init__(self, cloud: Cloud, traces: Traces) -> None:
+    def __init__(self, cloud: Cloud, traces: Traces, router: Router | None = None) -> None:
+        """`router`: that of another cloud with the same services."""
         self.cloud, self.traces = cloud, traces
-        self.router = cloud.ports[Router] = Router(cloud.services)
+        self.router = cloud.ports[Router] = router or Router(cloud.services)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

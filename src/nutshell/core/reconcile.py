@@ -6,7 +6,6 @@ has come, several at once, each isolated: a row that fails is tried again with g
 
 import logging
 import threading
-import time
 import typing as t
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +34,7 @@ class Loop:
     run: Callable[["Cloud"], float | None]
     watches: frozenset[str] = frozenset()
     every_s: float = 60.0
+    end: Callable[[], None] | None = None  # lets go of what it holds, after its last pass
 
 
 def settling(
@@ -53,7 +53,7 @@ def settling(
     deciding when to give up is settle's own business (a deadline in the row or its operation).
     """
     runner = _Settling(name, noun, settle, workers)
-    return Loop(name, runner.run, frozenset({noun.event_kind, *watches}), every_s=30.0)
+    return Loop(name, runner.run, frozenset({noun.event_kind, *watches}), every_s=30.0, end=runner.end)
 
 
 class _Settling:
@@ -63,6 +63,10 @@ class _Settling:
         self._pauses: dict[str, tuple[float, float]] = {}  # id → (pause, not before)
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
+
+    def end(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
     def run(self, cloud: "Cloud") -> float | None:
         now = cloud.clock.now()
@@ -78,8 +82,8 @@ class _Settling:
                 _, not_before = self._pauses.get(row.id, (0.0, 0.0))
                 if row.id in self._busy:
                     continue
-                if not_before > time.monotonic():
-                    waits.append(not_before - time.monotonic())
+                if not_before > cloud.clock.elapsed():
+                    waits.append(not_before - cloud.clock.elapsed())
                     continue
                 self._busy.add(row.id)
                 mine.append(row)
@@ -106,7 +110,7 @@ class _Settling:
                 log.exception("%s: %s %s", self.name, row.one, row.id)
             with self._lock:
                 pause = min(LONGEST_PAUSE_S, 2 * self._pauses.get(row.id, (FIRST_PAUSE_S / 2, 0.0))[0])
-                self._pauses[row.id] = (pause, time.monotonic() + pause)
+                self._pauses[row.id] = (pause, cloud.clock.elapsed() + pause)
         finally:
             with self._lock:
                 self._busy.discard(row.id)
@@ -165,6 +169,9 @@ class Runner:
         for s in self._states.values():
             if s.thread is not None:
                 s.thread.join(timeout=10)
+        for s in self._states.values():
+            if s.loop.end is not None:
+                s.loop.end()
 
     def run_once(self, name: str = "") -> None:
         """One pass on this thread, for tests that want no threads."""

@@ -289,9 +289,11 @@ class Store(Protocol):
 
 
 class SqliteStore:
-    """State in one SQLite file (or in memory when `path` is None)."""
+    """State in one SQLite file (or in memory when `path` is None, there also as a copy of another's state)."""
 
-    def __init__(self, path: Path | None, clock: Clock, *, durable: bool = True) -> None:
+    def __init__(
+        self, path: Path | None, clock: Clock, *, durable: bool = True, like: "SqliteStore | None" = None
+    ) -> None:
         self.clock, self._durable = clock, durable
         self._uri = f"file:{path}" if path else f"file:nutshell-{id(self)}?mode=memory&cache=shared"
         self._in_memory = path is None
@@ -302,8 +304,11 @@ class SqliteStore:
         self._closing, self._closed = threading.Lock(), False
         self._told: list[Callable[[Sequence[Event]], None]] = []
         self._writer_connection = self._connect()
-        _create_schema(self._writer_connection)
         self._memory_lock = threading.RLock()
+        if like is None:
+            _create_schema(self._writer_connection)
+        else:
+            like.copy_to(self._writer_connection)
         self._thread = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -347,6 +352,18 @@ class SqliteStore:
         """Run work on one snapshot, on this thread."""
         with self._reading() as tx:
             return work(tx)
+
+    def copy_to(self, target: sqlite3.Connection) -> None:
+        """Make an empty database what this one is between two transactions."""
+        if self._in_memory:
+            with self._memory_lock:
+                self._writer_connection.backup(target)
+            return
+        source = self._connect()
+        try:
+            source.backup(target)
+        finally:
+            source.close()
 
     def submit(self, work: Callable[[Tx], T]) -> "Future[T]":
         """Run work in a transaction of its own; the future is answered after the flush."""

@@ -16,6 +16,13 @@ class Changes:
         self._last = time.time_ns() // 1000
         self._floor = self._last
         self._marks: dict[str, int] = {}  # server id → its last mark, oldest first
+        self._ended = False
+
+    def end(self) -> None:
+        """Nobody waits any more."""
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
 
     def mark(self, server_id: str) -> None:
         """Something about this guest is not as it was."""
@@ -33,7 +40,7 @@ class Changes:
         with self._news:
             known = self._floor <= after <= self._last
             if known and after == self._last:
-                self._news.wait_for(lambda: self._last > after, timeout_s)
+                self._news.wait_for(lambda: self._last > after or self._ended, timeout_s)
             cursor = self._last
             if known and after >= self._floor:
                 recent = []

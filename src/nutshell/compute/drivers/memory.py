@@ -113,7 +113,8 @@ class MemoryHypervisor:
         self._mark_host(host)
 
     def close(self) -> None:
-        """Close sockets and files; guests stay in the world."""
+        """Close sockets and files, let go who waits; guests stay in the world."""
+        self._changes.end()
         self._screens.close()
         if self._journal is not None:
             self._journal.close()
