@@ -18,7 +18,7 @@ help:
 	@echo "make demo    a real server on a real network with a real volume, shown step by step (as root)"
 	@echo "make up      start the cloud; make down ends it and its guests   (STATE=dir PORT=n)"
 	@echo "make test    the tests; make real: those with real guests and networks (as root); make check: lint, types, house rules; make bench: the promised numbers"
-	@echo "make conformance SUITE=smoke   OpenStack's own tests on a simulated cloud (lists: tests/conformance/lists)"
+	@echo "make conformance [SUITE=smoke] [REAL=1] [UPDATE=1]   OpenStack's own tests, all or one list of tests/conformance/lists; REAL=1: real servers (as root); UPDATE=1: what passes has to pass from now on"
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || scripts/install-debian python3-venv
@@ -61,13 +61,16 @@ bench: $(VENV)/tested
 	$(BIN)/python bench/bench.py
 
 # OpenStack's own tests, in an environment of their own: their dependencies are not ours.
-.venv-tempest/installed: $(VENV)/made
+TEMPEST := tempest==47.0.0 keystone-tempest-plugin==0.22.0 glance-tempest-plugin==0.17.0 \
+    neutron-tempest-plugin==3.3.0 cinder-tempest-plugin==1.23.0
+
+.venv-tempest/installed: $(VENV)/made Makefile
 	$(PYTHON) -m venv .venv-tempest
-	.venv-tempest/bin/pip install -q --disable-pip-version-check tempest==47.0.0
+	.venv-tempest/bin/pip install -q --disable-pip-version-check $(TEMPEST)
 	@touch $@
 
-conformance: $(VENV)/installed .venv-tempest/installed
-	$(BIN)/python tests/conformance/run.py $(or $(SUITE),smoke)
+conformance: $(VENV)/installed .venv-tempest/installed $(if $(REAL),debian)
+	$(BIN)/python tests/conformance/run.py $(SUITE) $(if $(REAL),--real) $(if $(UPDATE),--update)
 
 docs: $(VENV)/installed
 	$(BIN)/python -m nutshell.cli.reference docs

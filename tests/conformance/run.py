@@ -1,157 +1,154 @@
-"""Runs a pinned list of Tempest's tests against a simulated cloud of its own and says what passed.
+"""Runs OpenStack's own tests against a cloud of their own and says what passed: `make conformance [SUITE=…] [REAL=1]`.
 
-`make conformance SUITE=compute`, or `python tests/conformance/run.py compute [--only REGEX]`. A test of the list that
-was skipped or did not run counts as not passed. Source: https://docs.openstack.org/tempest/latest/.
+A suite is an exact list of ids; one that was skipped or did not run counts as not passed. What passed once has to pass
+again: a test of the ratchet that fails is run once more, alone, and if it fails again the run fails. `--update` adds
+to the ratchet what passes now. Each whole run writes its figures into `results.json`.
 """
 
 import argparse
-import csv
+import datetime
 import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import Counter
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-PASSWORD = "conformance"
-SETTINGS = "[compute]\nhosts = 2\n"
+import suites
+from clouds import ROOT, Cloud
+from suites import HERE, Suite
+from tempest_runs import Workspace, served
+
+RESULTS = HERE / "results.json"
 
 
-class Cloud:
-    """A simulated cloud on a free port, with its state in `folder`."""
+@dataclass(frozen=True)
+class Outcome:
+    """What a run found: every id's verdict, and which of the ratchet passed only when run alone, or not at all."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.token = folder, ""
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+    suite: Suite
+    verdicts: dict[str, str]
+    alone: list[str]
+    lost: list[str]
+    seconds: float
 
-    def command(self, *words: str) -> None:
-        environment = os.environ | {
-            "PYTHONPATH": str(ROOT / "src"),
-            "OS_CLIENT_CONFIG_FILE": str(self.folder / "clouds.yaml"),
-        }
-        command = [sys.executable, "-m", "nutshell.cli", *words, "--state", str(self.folder / "state")]
-        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-
-    def up(self) -> None:
-        (self.folder / "nutshell.toml").write_text(SETTINGS)
-        rest = ["--admin-password", PASSWORD, "--config", str(self.folder / "nutshell.toml")]
-        self.command("up", "--simulate", "--port", str(self.port), *rest)
-        user = {"name": "admin", "domain": {"id": "default"}, "password": PASSWORD}
-        scope = {"project": {"name": "admin", "domain": {"id": "default"}}}
-        body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
-        request = urllib.request.Request(f"{self.url}/identity/v3/auth/tokens", json.dumps(body).encode())
-        request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request) as answer:
-            self.token = answer.headers["X-Subject-Token"]
-
-    def call(self, path: str, body: object = None, method: str | None = None) -> dict[str, list[dict[str, str]]]:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, method=method)
-        request.add_header("X-Auth-Token", self.token)
-        request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request) as answer:
-            found: dict[str, list[dict[str, str]]] = json.load(answer)
-        return found
-
-    def facts(self) -> dict[str, str]:
-        """What the configuration names of this cloud; the flavors and the volume type Tempest uses are made."""
-        images = self.call("/image/v2/images")["images"]
-        networks = self.call("/network/v2.0/networks?router:external=true")["networks"]
-        for n, ram in ((1, 128), (2, 192)):
-            flavor = {"id": f"tempest-{n}", "name": f"tempest-{n}", "ram": ram, "disk": n, "vcpus": 1}
-            self.call("/compute/v2.1/flavors", {"flavor": flavor})
-        shared = {"name": "multiattach", "extra_specs": {"multiattach": "<is> True"}}
-        self.call("/volume/v3/types", {"volume_type": shared})
-        return {
-            "PASSWORD": PASSWORD,
-            "IDENTITY": f"{self.url}/identity/v3",
-            "IMAGE": images[0]["id"],
-            "OTHER_IMAGE": images[1]["id"],
-            "FLAVOR": "tempest-1",
-            "OTHER_FLAVOR": "tempest-2",
-            "PUBLIC": networks[0]["id"],
-        }
+    def count(self, word: str) -> int:
+        return Counter(self.verdicts.values())[word]
 
 
-def wanted(suite: str, only: str) -> list[str]:
-    """The ids of a list, narrowed by a regular expression."""
-    ids = (HERE / "lists" / f"{suite}.txt").read_text().split("\n")
-    return [i for i in ids if i and re.search(only, i)]
+def run_suite(suite: Suite, options: argparse.Namespace) -> Outcome | None:
+    """A cloud, its tests, its end; None where the cloud does not have the service."""
+    folder = Path(options.keep or tempfile.mkdtemp(prefix="conformance-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    ids = [i for i in suite.ids() if re.search(options.only, i)]
+    cloud, began = Cloud(folder, options.real), time.monotonic()
+    cloud.up()
+    try:
+        if suite.needs not in cloud.services or not suite.installed:
+            return None
+        with served(folder / "served") as image:
+            workspace = Workspace(options.tempest / "bin", folder, cloud.facts(image))
+            verdicts = workspace.run(ids, options.workers, suite.serial)
+            failed = [i for i in ids if verdicts[i] != "passed" and i in suites.ratchet(suite.name, options.real)]
+            if failed:
+                print(f"{len(failed)} that passed before are run again, alone", flush=True)
+                verdicts |= workspace.run(failed, 1, True)
+    finally:
+        cloud.command("reset" if options.keep is None else "down", *(["--yes"] if options.keep is None else []))
+        if options.keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    lost = [i for i in failed if verdicts[i] != "passed"]
+    return Outcome(suite, verdicts, [i for i in failed if i not in lost], lost, time.monotonic() - began)
 
 
-def run_tempest(binaries: Path, folder: Path, facts: dict[str, str], ids: Sequence[str], workers: int) -> None:
-    """One run in a new workspace; its output goes to the screen."""
-    workspace = folder / "workspace"
-    registry = ["--workspace-path", str(folder / "workspaces.yaml")]
-    init = [str(binaries / "tempest"), "init", str(workspace), *registry]
-    subprocess.run(init, check=True, stdout=subprocess.DEVNULL)
-    text = (HERE / "tempest.conf").read_text()
-    for name, value in {**facts, "WORKSPACE": str(workspace)}.items():
-        text = text.replace(f"@{name}@", value)
-    (workspace / "etc" / "tempest.conf").write_text(text)
-    (workspace / "ids.txt").write_text("\n".join(ids) + "\n")
-    command = [str(binaries / "tempest"), "run", "-w", str(workers), "--load-list", "ids.txt", *registry]
-    subprocess.run(command, cwd=workspace, check=False)
+def show(outcome: Outcome, real: bool) -> None:
+    """What is neither passed nor expected, then the table of the services."""
+    reasons = suites.expected(real)
+    for i, word in sorted(outcome.verdicts.items()):
+        reason = suites.reason_of(i, reasons)
+        if word == "passed" and reason:
+            print(f"passed, though EXPECTED.md says it cannot: {i}")
+        elif word != "passed" and not reason:
+            print(f"{word}: {i}")
+    for i in outcome.alone:
+        print(f"passed only when run alone: {i}")
+    for i in outcome.lost:
+        print(f"LOST (it passed before): {i}")
+    rows: dict[str, Counter[str]] = {}
+    for i, word in outcome.verdicts.items():
+        rows.setdefault(_service(i), Counter())[word] += 1
+    print(f"\n{outcome.suite.title}, {'real' if real else 'simulated'}: {outcome.seconds:.0f} s")
+    print(f"{'':32}{'tests':>7}{'passed':>8}{'failed':>8}{'skipped':>9}{'not run':>9}")
+    for name, row in [*sorted(rows.items()), ("all", Counter(outcome.verdicts.values()))]:
+        cells = row["passed"], row["failed"], row["skipped"], row["not run"]
+        print(f"{name:32}{row.total():7}{cells[0]:8}{cells[1]:8}{cells[2]:9}{cells[3]:9}")
 
 
-def results(binaries: Path, folder: Path) -> dict[str, str]:
-    """Test id → success, failure or skip; a class that could not be set up stands under its own name."""
-    last = subprocess.run([binaries / "stestr", "last", "--subunit"], cwd=folder / "workspace", capture_output=True)
-    table = subprocess.run([binaries / "subunit2csv"], input=last.stdout, capture_output=True)
-    rows = csv.DictReader(table.stdout.decode().splitlines())
-    return {r["test"]: r["status"] for r in rows}
+def _service(test_id: str) -> str:
+    parts = test_id.split(".")
+    return ".".join(parts[1:3]) if parts[0] == "tempest" and parts[1] == "api" else ".".join(parts[:2])
 
 
-def judge(ids: Sequence[str], found: dict[str, str]) -> dict[str, str]:
-    """Every id of the list → passed, failed, skipped or not run."""
-    words = {"success": "passed", "failure": "failed", "skip": "skipped"}
-    classes = {m[1]: s for t, s in found.items() if (m := re.match(r"setUpClass \((.*)\)", t))}
-    judged = {}
-    for i in ids:
-        status = found.get(i) or classes.get(i.split("[")[0].rpartition(".")[0], "")
-        judged[i] = words.get(status, "not run")
-    return judged
+def record(outcome: Outcome, real: bool) -> None:
+    """Writes the figures of a whole run."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    entry = {
+        "suite": outcome.suite.name,
+        "where": "real" if real else "simulated",
+        "tests": len(outcome.verdicts),
+        **{word.replace(" ", "_"): outcome.count(word) for word in ("passed", "failed", "skipped", "not run")},
+        "seconds": round(outcome.seconds),
+        "day": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": commit.stdout.strip(),
+    }
+    kept = [e for e in json.loads(RESULTS.read_text()) if (e["suite"], e["where"]) != (entry["suite"], entry["where"])]
+    order = [s.name for s in suites.SUITES]
+    kept = sorted([*kept, entry], key=lambda e: (order.index(e["suite"]), e["where"] == "real"))
+    RESULTS.write_text("[\n" + ",\n".join(f" {json.dumps(e)}" for e in kept) + "\n]\n")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suite", nargs="*", help=f"of: {' '.join(s.name for s in suites.SUITES)}; none: all")
+    parser.add_argument("--real", action="store_true", help="with real servers, as root; tests log in to guests")
+    parser.add_argument("--only", default="", help="a regular expression the ids must match; figures are not kept")
+    parser.add_argument("--update", action="store_true", help="add what passes to the ratchet")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--tempest", type=Path, default=Path(os.environ.get("TEMPEST", ROOT / ".venv-tempest")))
+    parser.add_argument("--keep", help="a directory for the cloud's state and the tests' logs; kept")
+    options = parser.parse_args()
+    every = suites.REAL if options.real else [s.name for s in suites.SUITES if s.name != suites.REFERENCE]
+    known = {s.name for s in suites.SUITES}
+    if unknown := [name for name in options.suite if name not in known]:
+        parser.error(f"no suite {unknown[0]}; there are: {' '.join(sorted(known))}")
+    options.suite = options.suite or every
+    return options
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("suite", help="a name in tests/conformance/lists")
-    parser.add_argument("--only", default="", help="a regular expression the ids must match")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--tempest", type=Path, default=Path(os.environ.get("TEMPEST", ROOT / ".venv-tempest")))
-    parser.add_argument("--keep", type=Path, help="a directory for the workspace; kept")
-    options = parser.parse_args()
-    folder = options.keep or Path(tempfile.mkdtemp(prefix="conformance-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    ids, cloud, began = wanted(options.suite, options.only), Cloud(folder), time.monotonic()
-    cloud.up()
-    try:
-        run_tempest(options.tempest / "bin", folder, cloud.facts(), ids, options.workers)
-        judged = judge(ids, results(options.tempest / "bin", folder))
-    finally:
-        cloud.command("down")
-        if options.keep is None:
-            shutil.rmtree(folder, ignore_errors=True)
-    for i, word in sorted(judged.items()):
-        if word in ("failed", "not run"):
-            print(f"{word}: {i}")
-    counts = Counter(judged.values())
-    print(f"{options.suite}: {len(ids)} tests, {time.monotonic() - began:.0f} s")
-    for word in ("passed", "failed", "skipped", "not run"):
-        print(f"  {word:8}{counts[word]:5}")
-    return 0 if counts["passed"] + counts["skipped"] == len(ids) else 1
+    options, lost = parse(), 0
+    summary = []
+    for name in options.suite:
+        suite = suites.find(name)
+        outcome = run_suite(suite, options)
+        if outcome is None:
+            summary.append(f"{name:24} not run: the cloud has no service of type {suite.needs}")
+            continue
+        show(outcome, options.real)
+        if not options.only and name != suites.REFERENCE:
+            record(outcome, options.real)
+        if options.update:
+            passed = [i for i, word in outcome.verdicts.items() if word == "passed"]
+            print(f"new in the ratchet: {suites.raise_ratchet(suite, options.real, passed)}")
+        lost += len(outcome.lost)
+        summary.append(f"{name:24} passed {outcome.count('passed')} of {len(outcome.verdicts)}")
+    print("\n" + "\n".join(summary))
+    return 1 if lost else 0
 
 
 if __name__ == "__main__":

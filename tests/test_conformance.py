@@ -1,0 +1,46 @@
+"""The conformance harness' books: lists, ratchet and EXPECTED.md agree (no test of OpenStack is run)."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "conformance"))
+
+import suites
+from tempest_runs import judge
+
+BOTH = [(s, real) for s in suites.SUITES for real in (False, True) if not real or s.name in suites.REAL]
+
+
+@pytest.mark.parametrize(("suite", "real"), BOTH, ids=lambda v: v.name if isinstance(v, suites.Suite) else str(v))
+def test_what_passed_is_not_said_to_be_impossible(suite: suites.Suite, real: bool) -> None:
+    ids, passed, reasons = suite.ids(), suites.ratchet(suite.name, real), suites.expected(real)
+    assert [i for i, times in Counter(ids).items() if times > 1] == []
+    assert sorted(passed - set(ids)) == [], "in the ratchet, not in the list"
+    assert [i for i in sorted(passed) if suites.reason_of(i, reasons)] == []
+
+
+def test_every_reason_is_about_some_test() -> None:
+    ids = [i for s in suites.SUITES for i in s.ids()]
+    for real in (False, True):
+        for pattern in suites.expected(real):
+            assert any(suites.reason_of(i, {pattern: "x"}) for i in ids), pattern
+
+
+def test_every_test_run_for_each_change_has_passed_in_its_suite() -> None:
+    passed = {i for s in suites.SUITES if s.name != suites.REFERENCE for i in suites.ratchet(s.name, False)}
+    assert [i for i in suites.find(suites.REFERENCE).ids() if i not in passed] == []
+
+
+def test_a_class_that_failed_or_was_skipped_stands_for_its_tests() -> None:
+    found = [
+        ("setUpClass (a.b.Broken)", "failure"),
+        ("setUpClass (a.b.Left)", "skip"),
+        ("a.b.Good.test_x[id-1]", "success"),
+        ("a.b.Good.test_y[id-2]", "success"),
+        ("a.b.Good.test_y[id-2]", "failure"),
+    ]
+    ids = ["a.b.Broken.t[id-3]", "a.b.Left.t", "a.b.Good.test_x[id-1]", "a.b.Good.test_y[id-2]", "a.b.Gone.t"]
+    assert list(judge(ids, found).values()) == ["failed", "skipped", "passed", "failed", "not run"]
