@@ -1,16 +1,16 @@
 """Every command and option of `nutshell`, declared; what they do is imported when they are called."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 import nutshell
-
-_state = click.option("--state", type=click.Path(path_type=Path), help="State directory.")
+from nutshell.cli.operating import COMMANDS
+from nutshell.cli.options import find_places as _places
+from nutshell.cli.options import refusals as _refusals
+from nutshell.cli.options import state as _state
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -160,20 +160,5 @@ def build_tiny(target: Path) -> None:
         click.echo(f"wrote {target}")
 
 
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """A refusal becomes a message and its exit code."""
-    from nutshell.cli.says import Refusal
-
-    try:
-        yield
-    except Refusal as refusal:
-        click.echo(f"nutshell: {refusal.why}", err=True)
-        raise SystemExit(refusal.code) from None
-
-
-def _places(state: Path | None) -> Any:
-    from nutshell.cli.places import Places, default_state
-
-    given = state or os.environ.get("NUTSHELL_CLOUD_STATE")
-    return Places(Path(given).absolute() if given else default_state())
+for _command in COMMANDS:
+    cli.add_command(_command)

@@ -35,7 +35,7 @@ from nutshell.compute.config import ComputeConfig
 from nutshell.compute.devices import Device
 from nutshell.compute.metadata import MetadataSecret, metadata
 from nutshell.compute.nodes import keep_nodes
-from nutshell.compute.port import Servers
+from nutshell.compute.port import Hosts, Servers
 from nutshell.compute.servers import (  # noqa: F401 - likewise
     change,
     create,
@@ -52,6 +52,7 @@ from nutshell.compute.servers.noun import Server
 from nutshell.compute.servers.settle import settle
 from nutshell.compute.service import compute
 from nutshell.compute.settle_devices import settle_device
+from nutshell.compute.simulated_hosts import Mortal, SimulatedHosts
 from nutshell.compute.watch import watching
 from nutshell.core.config import CloudConfig
 from nutshell.core.reconcile import Loop, settling
@@ -89,6 +90,8 @@ def wire(cloud: "Cloud") -> None:
     for kind in CAPABILITIES:
         if isinstance(found, kind):
             cloud.drivers[kind] = found
+    if isinstance(found, Mortal):
+        cloud.ports[Hosts] = SimulatedHosts(found)
 
 
 def _simulated(cloud: "Cloud") -> object:

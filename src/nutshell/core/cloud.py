@@ -9,6 +9,8 @@ from typing import Any, TypeVar, cast
 
 from nutshell.core.clock import Clock
 from nutshell.core.config import Settings
+from nutshell.core.drivers import Watched
+from nutshell.core.faults import Faults
 from nutshell.core.policy import Rules, Who
 from nutshell.core.quota import Quotas
 from nutshell.core.service import Service
@@ -29,6 +31,7 @@ class Cloud:
     quotas: Quotas
     authenticate: Callable[[str], Who] | None = None  # a token's caller; raises Unauthorized
     admits: Callable[[Who, Service, str, str], None] | None = None  # (caller, service, method, path); raises
+    faults: Faults | None = None  # failures on purpose, where the configuration allows them
     ports: dict[type, Any] = field(default_factory=dict)
     drivers: dict[type, Any] = field(default_factory=dict)
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
@@ -46,7 +49,7 @@ class Cloud:
         found = self.drivers.get(kind)
         if found is None:
             raise LookupError(f"no driver of this cloud offers {kind.__name__}")
-        return cast(T, found)
+        return cast(T, Watched(found, kind.__module__.split(".")[1], self.faults))
 
     def has_driver(self, kind: type) -> bool:
         return kind in self.drivers

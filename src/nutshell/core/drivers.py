@@ -7,7 +7,10 @@ A driver implements one or more capability Protocols (`compute/capability.py`, `
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nutshell.core.faults import Faults
 
 
 class DriverFault(Exception):
@@ -39,3 +42,25 @@ def find_driver(kind: str, name: str, built_in: Mapping[str, str]) -> Callable[.
         return loaded
     known = ", ".join(sorted({*built_in, *others}))
     raise LookupError(f"no {kind} driver is called {name!r}; there are: {known}")
+
+
+class Watched:
+    """A driver as `Cloud.driver` hands it out: each call may be struck by a fault rule."""
+
+    __slots__ = ("_driver", "_faults", "_service")
+
+    def __init__(self, driver: object, service: str, faults: "Faults | None") -> None:
+        self._driver, self._service, self._faults = driver, service, faults
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._driver, name)
+        if not callable(found):
+            return found
+        faults, service = self._faults, self._service
+
+        def call(*given: Any, **named: Any) -> Any:
+            if faults is not None and faults.on:
+                faults.driver(service, name, [*given, *named.values()])
+            return found(*given, **named)
+
+        return call

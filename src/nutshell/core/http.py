@@ -19,6 +19,7 @@ from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig
 from nutshell.core.errors import Fault
 from nutshell.core.events import Request, set_request
+from nutshell.core.faults import Change, Cut, hang_up
 from nutshell.core.perform import perform, prepare
 from nutshell.core.policy import Who
 from nutshell.core.routing import Found, Router
@@ -61,6 +62,9 @@ class App:
             service = found.service
             ask = await self._ask(scope, found, method, path, given, request_id)
             answer = await self._answer(ask, receive, send)
+        except Cut:
+            hang_up(scope.get("client"))
+            raise
         except Fault as fault:
             answer = self._refusal(fault, service, request_id, given)
         except Exception:
@@ -155,13 +159,26 @@ class App:
             await route.handler(ask, receive, send)
             return None
         if route.streams:
+            change = await self._struck(ask)
             cloud.store.read(lambda tx: prepare(ask, tx))
-            return t.cast(Answer, await route.handler(ask, receive))
+            answer = t.cast(Answer, await route.handler(ask, receive))
+            return answer if change is None else change(answer)
         ask.raw = await read_body(receive, ask.service.max_body)
         if route.method not in ("GET", "HEAD", "DELETE") or ask.raw:
             ask.body = _json(ask)
             if route.action == "*":
-                ask.route = route = choose_action(ask)
+                ask.route = choose_action(ask)
+        change = await self._struck(ask)
+        answer = await self._carry_out(ask)
+        return answer if change is None else change(answer)
+
+    async def _struck(self, ask: Ask[t.Any]) -> Change | None:
+        """What a fault rule makes of the answer; raises where it refuses the request instead."""
+        faults = self.cloud.faults
+        return await faults.request(ask) if faults is not None and faults.on else None
+
+    async def _carry_out(self, ask: Ask[t.Any]) -> Answer:
+        route, cloud = ask.route, self.cloud
         if route.before is not None:
             before = route.before
             cloud.store.read(lambda tx: prepare(ask, tx))

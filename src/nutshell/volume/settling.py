@@ -32,6 +32,9 @@ def specs_of(tx: Tx, row: Volume) -> dict[str, str]:
 def settle(cloud: Cloud, row: Volume) -> None:
     """The next move for one volume. A fault of the driver is tried again until the deadline, then recorded."""
     try:
+        if cloud.faults is not None and cloud.faults.on and not row.failed:
+            kind = _kind_of(row)
+            cloud.faults.work(kind, row, f"{row.id} {kind} {row.deadline}")
         if row.want == Want.ABSENT:
             _remove(cloud, row)
         elif row.failed:
@@ -46,6 +49,13 @@ def settle(cloud: Cloud, row: Volume) -> None:
         if not fault.final and cloud.clock.now() < row.deadline:
             raise
         give_up(cloud, row, fault)
+
+
+def _kind_of(row: Volume | Snapshot) -> str:
+    """The operation open on it, as fault rules call it."""
+    if row.want == Want.ABSENT:
+        return "delete"
+    return "create" if row.seen == Seen.NOTHING else str(getattr(row, "task", ""))
 
 
 def give_up(cloud: Cloud, row: Volume, why: DriverFault) -> None:
@@ -189,6 +199,8 @@ def settle_snapshot(cloud: Cloud, row: Snapshot) -> None:
     """The next move for one snapshot."""
     driver = cloud.driver(Snapshotting)
     try:
+        if cloud.faults is not None and cloud.faults.on and not row.failed:
+            cloud.faults.work(_kind_of(row), row, f"{row.id} {_kind_of(row)} {row.deadline}")
         if row.want == Want.ABSENT:
             driver.delete_snapshot(row.id)
             cloud.write(lambda tx: _gone(cloud, tx, row))

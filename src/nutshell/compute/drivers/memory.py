@@ -93,6 +93,10 @@ class MemoryHypervisor:
         with self._lock:
             self._see(server_id, Power.SHUTDOWN, event="off")
 
+    def host_names(self) -> Sequence[str]:
+        """Every host, those that do not answer too."""
+        return tuple(self._hosts)
+
     def lose_host(self, host: str) -> None:
         """Let a host stop answering; `find_host` brings it back with its guests."""
         self.faults.gone_hosts.add(host)

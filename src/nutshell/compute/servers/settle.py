@@ -31,6 +31,8 @@ def settle(cloud: "Cloud", server: Server) -> None:
     work = found
     for_ever = work.op.kind == "delete"
     try:
+        if cloud.faults is not None and cloud.faults.on:
+            cloud.faults.work(work.op.kind, work.server, work.op.id)
         for step in plan(work.server):
             CARRY[step](work)
     except Later as wait:
