@@ -37,7 +37,16 @@ log = logging.getLogger("nutshell")
 #   wire(cloud: Cloud) -> None           registers its port and drivers, before the first request
 #   loops(cloud: Cloud) -> list[Loop]
 #   seed(cloud: Cloud, tx: Tx) -> None   what must exist from the first start on; runs at every start
-SERVICES: tuple[str, ...] = ("identity", "image", "placement", "network", "volume", "compute", "operator")
+SERVICES: tuple[str, ...] = (
+    "identity",
+    "image",
+    "placement",
+    "network",
+    "volume",
+    "compute",
+    "object_store",
+    "operator",
+)
 
 
 @dataclass(frozen=True)

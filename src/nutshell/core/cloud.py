@@ -33,6 +33,7 @@ class Cloud:
     admits: Callable[[Who, Service, str, str], None] | None = None  # (caller, service, method, path); raises
     faults: Faults | None = None  # failures on purpose, where the configuration allows them
     ports: dict[type, Any] = field(default_factory=dict)
+    mounts: dict[str, Callable[..., Any]] = field(default_factory=dict)  # first part of the path → an ASGI application
     drivers: dict[type, Any] = field(default_factory=dict)
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16, "work"), repr=False)

@@ -47,6 +47,10 @@ class App:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
+        mount = self.cloud.mounts.get(_raw_path(scope).split("/", 2)[1])
+        if mount is not None:  # a data path, which is its own pipeline
+            await mount(scope, receive, send)
+            return
         started = time.perf_counter()
         given = {k.decode("latin1"): v.decode("latin1") for k, v in scope["headers"]}
         path = _raw_path(scope)

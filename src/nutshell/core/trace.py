@@ -9,9 +9,11 @@ from collections import deque
 
 import msgspec
 
+from nutshell.core.policy import Who
 from nutshell.core.service import Ask
 
 log = logging.getLogger("nutshell.access")
+NOBODY = Who()
 
 
 class Traces:
@@ -32,9 +34,11 @@ class Traces:
         seconds: float,
         sent: int,
         service: str,
+        who: Who = NOBODY,
     ) -> None:
-        """One request is over."""
+        """One request is over. `who`: the caller, where there is no `ask` (mounted applications)."""
         tx = ask.tx if ask is not None else None
+        who = ask.who if ask is not None else who
         entry = {
             "at": time.time(),
             "request_id": request_id,
@@ -44,8 +48,8 @@ class Traces:
             "ms": round(seconds * 1000, 3),
             "bytes": sent,
             "sql": tx.sql_count if tx is not None else 0,
-            "user_id": ask.who.user_id if ask is not None else "",
-            "project_id": ask.who.project_id if ask is not None else "",
+            "user_id": who.user_id,
+            "project_id": who.project_id,
             "service": service,
             "verb": f"{ask.route.noun.event_kind}.{ask.route.verb}" if ask is not None and ask.route.noun else "",
         }

@@ -31,6 +31,7 @@ CATALOG = {
         ("block-storage", "cinder", "Block storage", "/volume/v3"),
         ("volumev3", "cinderv3", "Block storage, under its older type", "/volume/v3/$(project_id)s"),
     ],
+    "object_store": [("object-store", "swift", "Object storage", "/object-store/v1/AUTH_$(project_id)s")],
 }
 
 

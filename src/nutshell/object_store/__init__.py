@@ -1,0 +1,1 @@
+"""The object store: Swift's API over one engine that other protocols share."""

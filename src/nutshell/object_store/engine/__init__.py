@@ -1,0 +1,1 @@
+"""The engine: bytes on devices, names in an index, both flushed before an answer."""

@@ -1,0 +1,283 @@
+"""One thread makes all changes: many at once in one transaction, one log record a device, one flush.
+
+Order: the work runs against the index (uncommitted), its bytes and the statements it ran are appended to the logs and
+flushed, then the index commits (without a flush of its own: after a loss of power it is brought up to date from the
+logs), then the answers go out.
+"""
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from nutshell.object_store.engine.changing import Changer
+from nutshell.object_store.engine.devices import Device
+from nutshell.object_store.engine.segments import HEADER, SEGMENT_BYTES, Described, Log, frame
+from nutshell.object_store.engine.staging import StagedBytes
+from nutshell.object_store.errors import EngineError, NoRoom, NotWritable
+from nutshell.object_store.rows import Place
+
+log = logging.getLogger("nutshell.object_store")
+MOST_CHANGES, MOST_BYTES = 256, 16 << 20
+COPIES = 2  # of changes without bytes, where there are so many devices
+
+
+@dataclass
+class Change:
+    """One caller's work and where its result goes."""
+
+    work: Callable[[Any], Any]
+    loop: asyncio.AbstractEventLoop | None
+    future: Any  # the loop's future, or a thread's
+    weight: int = 0
+    result: Any = None
+    error: BaseException | None = None
+
+    def answer(self) -> None:
+        if self.future.cancelled() or self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+@dataclass
+class Pending:
+    """What one batch appends to one device's log."""
+
+    log: Log
+    start: int
+    data: list[bytes] = field(default_factory=list)
+    size: int = 0
+    blobs: list[tuple[int, int, int, bytes]] = field(default_factory=list)
+
+
+class _Partly(Exception):
+    """A change raised after it had written something."""
+
+
+class _DeviceFailed(Exception):
+    def __init__(self, device: str, why: EngineError) -> None:
+        self.device, self.why = device, why
+
+
+@dataclass
+class Grounds:
+    """What the committer works on."""
+
+    connection: sqlite3.Connection
+    logs: Callable[[str], Log]
+    targets: Callable[[int, int, int], list[Device]]
+    spread: Callable[[], Sequence[Device]]  # devices for changes without bytes
+    failed: Callable[[str], None]
+    new_id: Callable[[], int]
+    done: Callable[[Changer], None]  # after a commit
+
+
+class Committer:
+    def __init__(self, grounds: Grounds, seq: int) -> None:
+        self._g, self._seq = grounds, seq
+        self._queue: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
+        self._pending: dict[str, Pending] = {}
+        self._flushers = ThreadPoolExecutor(4, "objects-flush")
+        self._thread = threading.Thread(target=self._run, name="objects-commit", daemon=True)
+        self._thread.start()
+
+    def submit(self, change: Change) -> None:
+        self._queue.put(change)
+
+    def change_now(self, work: Callable[[Any], Any]) -> Any:
+        done: Future[Any] = Future()
+        self.submit(Change(work, None, done))
+        return done.result()
+
+    def stop(self) -> None:
+        self._queue.put(None)
+        self._thread.join(timeout=30)
+        self._flushers.shutdown()
+
+    def _run(self) -> None:
+        while True:
+            first = self._queue.get()
+            if first is None:
+                return
+            batch, weight, ended = [first], first.weight, False
+            while len(batch) < MOST_CHANGES and weight < MOST_BYTES:
+                try:
+                    one = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if one is None:
+                    ended = True
+                    break
+                batch.append(one)
+                weight += one.weight
+            self._commit(batch)
+            if ended:
+                return
+
+    def _commit(self, batch: list[Change]) -> None:
+        try:
+            self._attempt(batch)
+        except _Partly:
+            for one in batch:
+                self._alone(one)
+        except BaseException as why:
+            if not isinstance(why, EngineError):
+                log.exception("a batch of changes failed")
+            for one in batch:
+                one.error = _kind_of(why)
+        self._tell(batch)
+
+    def _alone(self, one: Change) -> None:
+        one.error = one.result = None
+        try:
+            self._attempt([one])
+        except _Partly:
+            pass  # its own error stands
+        except BaseException as why:
+            one.error = _kind_of(why)
+
+    def _attempt(self, batch: list[Change]) -> None:
+        """Commit the batch; devices that fail are left out and it is tried again."""
+        while True:
+            try:
+                self._once(batch)
+                return
+            except _DeviceFailed as why:
+                self._g.failed(why.device)
+                log.warning("object store: %s", why.why)
+                if not self._g.spread():
+                    raise why.why from None
+
+    def _once(self, batch: list[Change]) -> None:
+        connection = self._g.connection
+        self._pending = {}
+        changer = Changer(connection, self._g.new_id, self._place)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for one in batch:
+                before = len(changer.changes)
+                one.error = None
+                try:
+                    one.result = one.work(changer)
+                except _DeviceFailed:
+                    raise
+                except BaseException as why:
+                    one.error = why
+                    if len(changer.changes) != before:
+                        raise _Partly() from None
+            changer.settle()
+            if changer.changes:
+                self._write(changer)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            self._take_back()
+            raise
+        for staged in changer.kept:
+            staged.kept = True
+        self._g.done(changer)
+
+    def _place(self, staged: StagedBytes) -> tuple[Any, ...]:
+        """Give staged bytes their places: those of their file, or the next in the logs."""
+        if not staged.data:
+            return (staged.blob_id, staged.size, staged.sums, staged.places, staged.policy, staged.key, staged.sealed)
+        blob_id = self._g.new_id()
+        places = []
+        for device in self._g.targets(staged.key, staged.policy, len(staged.data)):
+            pending = self._open(device)
+            offset = pending.start + HEADER.size + pending.size
+            places.append(Place(device.name, pending.log.segment, offset))
+            pending.blobs.append((blob_id, pending.size, len(staged.data), staged.sums))
+            pending.data.append(staged.data)
+            pending.size += len(staged.data)
+        return (blob_id, staged.size, staged.sums, places, staged.policy, staged.key, staged.sealed)
+
+    def _open(self, device: Device) -> Pending:
+        pending = self._pending.get(device.name)
+        if pending is None:
+            journal = self._g.logs(device.name)
+            try:
+                journal.begin(0 if journal.tail < SEGMENT_BYTES else SEGMENT_BYTES)
+            except (NoRoom, NotWritable) as why:
+                raise _DeviceFailed(device.name, why) from None
+            pending = self._pending[device.name] = Pending(journal, journal.tail)
+        return pending
+
+    def _write(self, changer: Changer) -> None:
+        """Append the batch to the logs and flush them; then note in the index how far it has come."""
+        for device in self._g.spread()[: max(0, COPIES - len(self._pending))]:
+            self._open(device)
+        if not self._pending:
+            raise NotWritable("no device takes writes")
+        self._seq += 1
+        for name, p in self._pending.items():
+            if p.size:
+                changer.run("segment", name, p.log.segment, p.size, 0)
+        for name, p in self._pending.items():
+            parts = [b"".join(p.data)] if len(p.data) > 200 else p.data
+            record = frame(self._seq, parts, Described(list(self._pending), p.blobs, changer.changes))  # type: ignore[arg-type]
+            try:
+                p.log.append(record)
+            except (NoRoom, NotWritable) as why:
+                raise _DeviceFailed(name, why) from None
+        self._flush()
+        execute = self._g.connection.execute
+        execute("INSERT OR REPLACE INTO state VALUES ('seq', ?)", (self._seq,))
+        for name, p in self._pending.items():
+            execute("INSERT OR REPLACE INTO tails VALUES (?,?,?)", (name, p.log.segment, p.log.tail))
+
+    def _flush(self) -> None:
+        def flush(name: str, p: Pending) -> None:
+            try:
+                p.log.flush()
+            except (NoRoom, NotWritable) as why:
+                raise _DeviceFailed(name, why) from None
+
+        items = list(self._pending.items())
+        others = [self._flushers.submit(flush, name, p) for name, p in items[1:]]
+        try:
+            flush(*items[0])
+        finally:
+            for one in others:
+                one.exception()
+        for one in others:
+            one.result()
+
+    def _take_back(self) -> None:
+        for p in self._pending.values():
+            if p.log.tail > p.start:
+                p.log.take_back(p.start)
+
+    @staticmethod
+    def _tell(batch: Sequence[Change]) -> None:
+        """Every answer goes out; those of one event loop in one call."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[Change]] = {}
+        for one in batch:
+            if one.loop is None:
+                one.answer()
+            else:
+                by_loop.setdefault(one.loop, []).append(one)
+        for loop, mine in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_answer_all, mine)
+            except RuntimeError:
+                log.debug("an event loop ended before its answers")
+
+
+def _kind_of(why: BaseException) -> BaseException:
+    if isinstance(why, sqlite3.OperationalError) and "full" in str(why):
+        return NoRoom("the index's disk is full")
+    return why
+
+
+def _answer_all(changes: Sequence[Change]) -> None:
+    for one in changes:
+        one.answer()

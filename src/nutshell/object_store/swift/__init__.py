@@ -1,0 +1,1 @@
+"""The Swift API: accounts, containers and objects over HTTP (Object Storage API v1)."""
