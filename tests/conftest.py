@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -11,6 +12,35 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests import database
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database",
+        choices=("sqlite", "postgresql"),
+        default="sqlite",
+        help="what the tests' clouds keep their state on",
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _database(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With `--database postgresql` every cloud of the tests gets a database on a server of the test run's own."""
+    if request.config.getoption("--database") == "sqlite":
+        yield
+        return
+    os.environ[database.SERVER] = request.getfixturevalue("postgres_server")
+    yield
+    del os.environ[database.SERVER]
+
+
+@pytest.fixture(autouse=True)
+def _databases_go() -> Iterator[None]:
+    yield
+    if database.on_postgresql():
+        database.drop_unused(os.environ[database.SERVER])
 
 
 def _binaries() -> Path | None:
@@ -47,7 +77,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         _await(url)
         yield url
     finally:
-        server.terminate()
+        server.send_signal(signal.SIGINT)  # without waiting for those who are connected
         server.wait(timeout=20)
         shutil.rmtree(home, ignore_errors=True)
 

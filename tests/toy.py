@@ -17,6 +17,7 @@ from nutshell.core.resource import Resource, field
 from nutshell.core.schema import Body
 from nutshell.core.service import Answer, Ask, Service
 from nutshell.core.versions import Versions
+from tests.database import database_for
 
 
 class Boat(
@@ -158,6 +159,9 @@ def start(state: Path | None) -> app.Running:
     """A cloud of only the toy."""
     part = app.Part(make_service(), ToyConfig, {"boats": 10}, wire, loops, lambda cloud, tx: None)
     settings = load_settings(
-        [CloudConfig, ToyConfig], None, {}, {CloudConfig: {"state": state, "simulate": True}} if state else {}
+        [CloudConfig, ToyConfig],
+        None,
+        {},
+        {CloudConfig: {"state": state, "simulate": True, "database": database_for(state)}} if state else {},
     )
     return app.build(settings, of=[part])

@@ -12,6 +12,7 @@ from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig, load_settings
 from nutshell.image import wiring as image_wiring
 from nutshell.volume import wiring
+from tests.database import database_for
 from tests.toy import toy_who
 
 MEMBER, READER, OTHER = "u:p:member,reader", "r:p:reader", "v:q:member,reader"
@@ -29,7 +30,9 @@ def start(state: Path, database: str = "") -> app.Running:
         for w, how in ((image_wiring, image_wiring.wire), (wiring, wire))
     ]
     tables = [CloudConfig, image_wiring.config, wiring.config]
-    settings = load_settings(tables, None, {}, {CloudConfig: {"state": state, "simulate": True, "database": database}})
+    settings = load_settings(
+        tables, None, {}, {CloudConfig: {"state": state, "simulate": True, "database": database or database_for(state)}}
+    )
     return app.build(settings, of=parts)
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.database import environment_for
+
 from nutshell.testing.client import Client
 
 SETTLE_S = 30.0
@@ -28,7 +30,7 @@ class KilledCloud:
         self.base = f"http://127.0.0.1:{self.port}"
 
     def command(self, *arguments: str) -> str:
-        env = os.environ | {"OS_CLIENT_CONFIG_FILE": str(self.state / "clouds.yaml")}
+        env = os.environ | environment_for(self.state) | {"OS_CLIENT_CONFIG_FILE": str(self.state / "clouds.yaml")}
         done = subprocess.run(
             [sys.executable, "-m", "nutshell.cli", *arguments, "--state", str(self.state)],
             capture_output=True, text=True, env=env, timeout=300,

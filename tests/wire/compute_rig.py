@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.database import database_for
 from tests.toy import toy_who
 
 from nutshell import app
@@ -282,7 +283,9 @@ class Rig:
             app.Part(p.service, p.config, p.quotas, p.wire, p.loops, p.seed),
             app.Part(c.service, c.config, c.quotas, wire, c.loops, c.seed, c.more_services),
         ]
-        given: dict[type, Mapping[str, object]] = {CloudConfig: {"state": state, "simulate": True}}
+        given: dict[type, Mapping[str, object]] = {
+            CloudConfig: {"state": state, "simulate": True, "database": database_for(state)}
+        }
         given[c.config] = {"watch_s": 0.05, **(settings or {})}
         self.running = app.build(load_settings([CloudConfig, p.config, c.config], None, {}, given), of=parts)
         self.cloud = self.running.cloud

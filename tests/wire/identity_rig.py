@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.database import database_for
 
 from nutshell import app
 from nutshell.core.config import CloudConfig, load_settings
@@ -20,7 +21,12 @@ class Rig:
     def __init__(self, state: Path, **cloud_settings: Any) -> None:
         part = app.Part(wiring.service, wiring.config, wiring.quotas, wiring.wire, wiring.loops, wiring.seed)
         self.state = state
-        values = {"state": state, "simulate": True, "admin_password": ADMIN_PASSWORD, **cloud_settings}
+        values = {
+            "state": state,
+            "simulate": True,
+            "database": database_for(state),
+            "admin_password": ADMIN_PASSWORD,
+        } | cloud_settings
         settings = load_settings(app.tables([part]), None, {}, {CloudConfig: values})
         self.running = app.build(settings, of=[part])
         self.cloud = self.running.cloud

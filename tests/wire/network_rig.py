@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.database import database_for
 from tests.toy import toy_who
 
 from nutshell import app
@@ -35,7 +36,7 @@ def start(state: Path | None, rules: str = "", database: str = "") -> app.Runnin
         wiring.wire(cloud)
 
     part = app.Part(wiring.service, wiring.config, wiring.quotas, wire, wiring.loops, wiring.seed)
-    said = {"state": state, "simulate": True, "database": database}
+    said = {"state": state, "simulate": True, "database": database or database_for(state)}
     settings = load_settings([CloudConfig, wiring.config], None, {}, {CloudConfig: said})
     return app.build(settings, of=[part])
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.database import database_for
 from tests.toy import toy_who
 from tests.wire.compute_rig import ADMIN, MEMBER, OTHER, StandInIdentity, until
 
@@ -32,7 +33,12 @@ class Whole:
 
         first = parts[0]
         parts[0] = replace(first, wire=wire)
-        settings = load_settings(app.tables(parts), None, {}, {CloudConfig: {"state": state, "simulate": True}})
+        settings = load_settings(
+            app.tables(parts),
+            None,
+            {},
+            {CloudConfig: {"state": state, "simulate": True, "database": database_for(state)}},
+        )
         self.running = app.build(settings, of=parts)
         self.running.runner.start()
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.database import environment_for
 
 from nutshell.app import SERVICES
 
@@ -20,7 +21,11 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def run(short_path: Path) -> Iterator[Run]:
-    environment = {**os.environ, "OS_CLIENT_CONFIG_FILE": str(short_path / "clouds.yaml")}
+    environment = {
+        **os.environ,
+        **environment_for(short_path / "state"),
+        "OS_CLIENT_CONFIG_FILE": str(short_path / "clouds.yaml"),
+    }
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "nutshell.cli", *arguments, "--state", str(short_path / "state")]

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.database import database_for
 from tests.toy import toy_who
 
 from nutshell import app
@@ -32,7 +33,7 @@ def start(state: Path, database: str = "", strict: bool = True) -> app.Running:
 
     part = app.Part(wiring.service, wiring.config, wiring.quotas, wire, wiring.loops, wiring.seed)
     given: dict[type, dict[str, object]] = {
-        CloudConfig: {"state": state, "simulate": True, "database": database},
+        CloudConfig: {"state": state, "simulate": True, "database": database or database_for(state)},
         wiring.config: {"require_format_match": strict},
     }
     settings = load_settings([CloudConfig, wiring.config], None, {}, given)

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.database import database_for
 
 from nutshell import app
 from nutshell.core.config import CloudConfig, load_settings
@@ -21,7 +22,10 @@ Call = Callable[..., httpx.Response]
 def call(tmp_path: Path) -> Iterator[Call]:
     part = app.Part(wiring.service, wiring.config, wiring.quotas, wiring.wire, wiring.loops, wiring.seed)
     settings = load_settings(
-        [CloudConfig, wiring.config], None, {}, {CloudConfig: {"state": tmp_path, "simulate": True}}
+        [CloudConfig, wiring.config],
+        None,
+        {},
+        {CloudConfig: {"state": tmp_path, "simulate": True, "database": database_for(tmp_path)}},
     )
     running = app.build(settings, of=[part])
     running.cloud.authenticate = lambda token: Who(user_id="u", project_id="p", roles=frozenset(token.split(",")))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.database import environment_for
 
 from nutshell.app import SERVICES
 
@@ -92,6 +93,7 @@ def walk(tmp_path: Path, kind: str) -> None:
         "PATH": f"{tmp_path / 'bin'}:{Path(client).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(Path(__file__).parents[2] / "src"),
         "OS_CLIENT_CONFIG_FILE": str(tmp_path / "clouds.yaml"),
+        **environment_for(tmp_path / "state"),
         "NUTSHELL_CLOUD_STATE": str(tmp_path / "state"),
         "NUTSHELL_CLOUD_PORT": str(port),
     }
