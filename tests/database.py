@@ -35,6 +35,18 @@ def environment_for(state: Path) -> dict[str, str]:
     return {"NUTSHELL_CLOUD_DATABASE": url} if url else {}
 
 
+def everything_kept(state: Path) -> bytes:
+    """What stands in this cloud's database, to look for what must not be there."""
+    if not on_postgresql():
+        return b"".join(p.read_bytes() for p in state.glob("cloud.db*"))
+    import psycopg
+
+    with psycopg.connect(database_for(state)) as c:
+        tables = c.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        rows = [c.execute(f'SELECT t::text FROM "{name}" t').fetchall() for (name,) in tables]
+    return repr(rows).encode()
+
+
 def drop_unused(server: str) -> None:
     """Drop the databases that no cloud has open."""
     with connected(server) as c:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.wire.compute_rig import ADMIN, MEMBER, OTHER, VOLUME, Rig, until
 
+from nutshell.compute.devices import Device, Phase
 from nutshell.compute.usage_audits import last_month
 
 
@@ -117,7 +118,7 @@ def test_a_guest_learns_that_its_volume_grew(rig: Rig) -> None:
     made = rig.boot()
     attach = {"volumeAttachment": {"volumeId": VOLUME}}
     assert rig.call("POST", f"/servers/{made}/os-volume_attachments", json=attach).status_code == 200
-    until(lambda: rig.volumes.known[VOLUME].status == "in-use")
+    until(lambda: rig.cloud.read(lambda tx: tx.count(Device, server_id=made, target_id=VOLUME, phase=Phase.ATTACHED)))
     told: list[int] = []
     resize = rig.world.resize_disk
     rig.world.resize_disk = lambda s, d, size: (told.append(size), resize(s, d, size))[1]  # type: ignore[method-assign]

@@ -58,6 +58,8 @@ class Request:
     project_id: str = ""
 
 
+UNHEARD = "store.unheard"  # the kind of an event nobody wrote: what other processes committed may have been missed
+
 _CURRENT: ContextVar[Request] = ContextVar("nutshell_request", default=Request())  # noqa: B039 - frozen
 
 

@@ -7,34 +7,39 @@ https://www.postgresql.org/docs/current/transaction-iso.html#XACT-SERIALIZABLE
 
 import json
 import logging
-import queue
+import os
 import random
+import select
 import threading
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
+from itertools import count
 from typing import Any, TypeVar
 
 import psycopg
+import psycopg.adapt
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from nutshell.core.clock import Clock
 from nutshell.core.errors import Duplicate, Unavailable, Unstorable
-from nutshell.core.events import Event, current_request
+from nutshell.core.events import UNHEARD, Event, current_request
 from nutshell.core.resource import METADATA
 from nutshell.core.store import Cursor, Tx
 
 T = TypeVar("T")
 log = logging.getLogger("nutshell.postgres")
 CHANNEL = "nutshell"
-TRIES = 12
+PATIENCE_S = 30.0  # how long a transaction is tried again
+OPEN_TRIES = 2  # tries beside all others; then those that keep losing take turns
 PAYLOAD_LIMIT = 7000  # bytes; PostgreSQL takes fewer than 8000
-SCHEMA_LOCK = 0x6E757473
+SCHEMA_LOCK, TURN_LOCK = 0x6E757473, 0x6E757475
 
 
 @lru_cache(maxsize=8192)
@@ -64,10 +69,10 @@ class PostgresStore:
         self._dialect = PostgresDialect()
         self._local = threading.local()
         self._open: list[psycopg.Connection[Any]] = []
-        self._idle: queue.SimpleQueue[psycopg.Connection[Any]] = queue.SimpleQueue()
         self._told: list[Callable[[Sequence[Event]], None]] = []
         self._writers = ThreadPoolExecutor(writers, "store-writer")
         self._ended = threading.Event()
+        self._hang_up = os.pipe()
         self._name = uuid.uuid4().hex
         self._leading: psycopg.Connection[Any] | None = None
         self._lead_lock = threading.Lock()
@@ -76,9 +81,10 @@ class PostgresStore:
         self._listener = threading.Thread(target=self._listen, name="store-listener", daemon=True)
         self._listener.start()
 
-    def _connect(self) -> psycopg.Connection[Any]:
-        c = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
-        c.prepare_threshold = 3
+    def _connect(self, kind: str = "") -> psycopg.Connection[Any]:
+        c = connect(self._url)
+        if kind == "writer":  # what a scan of a whole small table has read is in conflict with all writes to it
+            c.execute("SET enable_seqscan = off")
         self._open.append(c)
         return c
 
@@ -86,7 +92,7 @@ class PostgresStore:
         """This thread's connection, made again when it broke."""
         c: psycopg.Connection[Any] | None = getattr(self._local, kind, None)
         if c is None or c.closed or c.broken:
-            c = self._connect()
+            c = self._connect(kind)
             setattr(self._local, kind, c)
         return c
 
@@ -119,24 +125,16 @@ class PostgresStore:
         return self._write(work, current_request())
 
     def _write(self, work: Callable[[Tx], T], request: Any) -> T:
-        for attempt in range(1, TRIES + 1):
-            c = self._mine("writer")
-            tx = Tx(c, self._dialect, self.clock, request)
+        deadline = time.monotonic() + PATIENCE_S
+        for attempt in count(1):
             try:
-                c.execute("BEGIN ISOLATION LEVEL SERIALIZABLE")
-                try:
-                    result = work(tx)
-                    tx.flush_events()
-                    self._notify(tx)
-                    c.execute("COMMIT")
-                except BaseException:
-                    if not c.broken:
-                        c.execute("ROLLBACK")
-                    raise
+                c = self._mine("writer")
+                with _turn(c) if attempt > OPEN_TRIES else nullcontext():
+                    tx, result = self._try(c, work, request)
             except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected):
-                if attempt == TRIES:
+                if time.monotonic() > deadline:
                     raise Unavailable("The database is too busy with other changes to the same things.") from None
-                time.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 7)))  # noqa: S311 - spreads the retries
+                time.sleep(random.uniform(0, 0.004 * min(attempt, 5)))  # noqa: S311 - spreads the retries
                 continue
             except psycopg.OperationalError as why:
                 log.warning("the database does not answer: %s", why)
@@ -144,10 +142,27 @@ class PostgresStore:
             for done in tx.after_commit:
                 done()
             if tx.events:
-                for told in self._told:
-                    told(tx.events)
+                self._pass_on(tx.events)
             return result
         raise AssertionError("not reached")
+
+    def _try(self, c: psycopg.Connection[Any], work: Callable[[Tx], T], request: Any) -> tuple[Tx, T]:
+        tx = Tx(c, self._dialect, self.clock, request)
+        c.execute("BEGIN ISOLATION LEVEL SERIALIZABLE")
+        try:
+            result = work(tx)
+            tx.flush_events()
+            self._notify(tx)
+            c.execute("COMMIT")
+        except BaseException:
+            if not (c.broken or c.closed):
+                c.execute("ROLLBACK")
+            raise
+        return tx, result
+
+    def _pass_on(self, events: Sequence[Event]) -> None:
+        for told in self._told:
+            told(events)
 
     def _notify(self, tx: Tx) -> None:
         """Tell the other processes: every event, or only the kinds when they are many."""
@@ -163,12 +178,17 @@ class PostgresStore:
         """Tell this process's loops what any process committed."""
         while not self._ended.is_set():
             try:
-                with psycopg.connect(self._url, autocommit=True) as c:
+                with connect(self._url) as c:
                     c.execute(f"LISTEN {CHANNEL}")
+                    self._pass_on([Event(self.clock.now(), UNHEARD, "", "")])
                     while not self._ended.is_set():
-                        for note in c.notifies(timeout=1.0, stop_after=1):
-                            self._tell(note.payload)
-            except psycopg.Error as why:
+                        if select.select([c.fileno(), self._hang_up[0]], [], [], 60)[0]:
+                            for note in c.notifies(timeout=0):
+                                self._tell(note.payload)
+                        else:
+                            c.execute("SELECT 1")  # a connection that is dead unnoticed ends here
+            except (psycopg.Error, OSError) as why:
+                self._pass_on([Event(self.clock.now(), UNHEARD, "", "")])
                 if not self._ended.wait(1.0):
                     log.warning("listening again: %s", why)
 
@@ -176,15 +196,19 @@ class PostgresStore:
         sender, entries = json.loads(payload)
         if sender == self._name:
             return  # told already, at the commit itself
-        events = [Event(self.clock.now(), *entry) for entry in entries]
-        for told in self._told:
-            told(events)
+        self._pass_on([Event(self.clock.now(), *entry) for entry in entries])
 
     def lead(self, name: str) -> bool:
         """Whether this process runs the loop of this name; held until the process ends."""
         with self._lead_lock:
             if self._leading is None or self._leading.closed or self._leading.broken:
                 self._leading = self._connect()
+                for wait in (
+                    "idle = 5",
+                    "interval = 2",
+                    "count = 3",
+                ):  # of a machine that is gone, the server learns soon
+                    self._leading.execute(f"SET tcp_keepalives_{wait}")
                 self._held: set[str] = set()
             if name in self._held:
                 try:
@@ -201,10 +225,39 @@ class PostgresStore:
 
     def close(self) -> None:
         self._ended.set()
+        os.write(self._hang_up[1], b"x")
         self._writers.shutdown(wait=True)
         self._listener.join(timeout=5)
         for c in self._open:
             c.close()
+        for fd in self._hang_up:
+            os.close(fd)
+
+
+def connect(url: str) -> psycopg.Connection[Any]:
+    c = psycopg.connect(url, autocommit=True, connect_timeout=10, keepalives_idle=10, keepalives_interval=5)
+    c.prepare_threshold = 3
+    c.adapters.register_loader("numeric", NumberLoader)
+    return c
+
+
+class NumberLoader(psycopg.adapt.Loader):
+    """Sums of whole numbers are `numeric` here; they are plain numbers everywhere else."""
+
+    def load(self, data: Any) -> int | float:
+        text = bytes(data)
+        return int(text) if text.lstrip(b"-").isdigit() else float(text)
+
+
+@contextmanager
+def _turn(c: psycopg.Connection[Any]) -> Iterator[None]:
+    """One at a time of those that lost before. Taken outside the transaction, which must see what the last one did."""
+    c.execute("SELECT pg_advisory_lock(%s, 0)", (TURN_LOCK,))
+    try:
+        yield
+    finally:
+        if not (c.broken or c.closed):
+            c.execute("SELECT pg_advisory_unlock(%s, 0)", (TURN_LOCK,))
 
 
 def _number(name: str) -> int:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from nutshell.core.errors import Fault, StaleRow
-from nutshell.core.events import Event, Request, set_request
+from nutshell.core.events import UNHEARD, Event, Request, set_request
 from nutshell.core.resource import Resource
 
 if t.TYPE_CHECKING:
@@ -147,6 +147,8 @@ class Runner:
         cloud.clock.on_step(self.wake_all)
 
     def _told(self, events: Sequence[Event]) -> None:
+        if any(e.kind == UNHEARD for e in events):
+            self.wake_all()
         for kind in {e.kind for e in events}:
             for s in self._by_kind.get(kind, ()):
                 s.wake.set()

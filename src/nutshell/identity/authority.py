@@ -9,7 +9,7 @@ import msgspec
 
 from nutshell.core.cloud import Cloud
 from nutshell.core.errors import Unauthorized
-from nutshell.core.events import Event
+from nutshell.core.events import UNHEARD, Event
 from nutshell.core.policy import Who
 from nutshell.core.store import Tx
 from nutshell.identity import catalog, ec2
@@ -153,12 +153,12 @@ class Authority:
 
     def _told(self, events: Sequence[Event]) -> None:
         """After a commit: forget what it may have changed."""
-        mine = [e for e in events if e.kind.startswith("identity.")]
+        mine = [e for e in events if e.kind.startswith("identity.") or e.kind == UNHEARD]
         if not any(e.verb != "create" or e.kind not in HARMLESS_NEW for e in mine):
             return
         with self._lock:
             self._epoch += 1
             self._sessions.clear()
             self._keys.clear()
-            if any(e.kind in CATALOG_KINDS for e in mine):
+            if any(e.kind in CATALOG_KINDS or e.kind == UNHEARD for e in mine):
                 self._entries = None
