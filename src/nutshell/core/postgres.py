@@ -71,7 +71,7 @@ class PostgresStore:
         self._open: list[psycopg.Connection[Any]] = []
         self._told: list[Callable[[Sequence[Event]], None]] = []
         self._writers = ThreadPoolExecutor(writers, "store-writer")
-        self._ended = threading.Event()
+        self._ended, self._hearing = threading.Event(), threading.Event()
         self._hang_up = os.pipe()
         self._name = uuid.uuid4().hex
         self._leading: psycopg.Connection[Any] | None = None
@@ -80,6 +80,7 @@ class PostgresStore:
             create_schema(c)
         self._listener = threading.Thread(target=self._listen, name="store-listener", daemon=True)
         self._listener.start()
+        self._hearing.wait(10)  # before anything is read and remembered
 
     def _connect(self, kind: str = "") -> psycopg.Connection[Any]:
         c = connect(self._url)
@@ -180,7 +181,9 @@ class PostgresStore:
             try:
                 with connect(self._url) as c:
                     c.execute(f"LISTEN {CHANNEL}")
-                    self._pass_on([Event(self.clock.now(), UNHEARD, "", "")])
+                    if self._hearing.is_set():
+                        self._pass_on([Event(self.clock.now(), UNHEARD, "", "")])
+                    self._hearing.set()
                     while not self._ended.is_set():
                         if select.select([c.fileno(), self._hang_up[0]], [], [], 60)[0]:
                             for note in c.notifies(timeout=0):
