@@ -31,6 +31,10 @@ class Clock:
     def real() -> float:
         return time.time()
 
+    @property
+    def stopped(self) -> bool:
+        return self._stopped is not None
+
     def stop(self) -> None:
         if self._stopped is None:
             self._stopped = (time.time(), time.monotonic())

@@ -35,6 +35,7 @@ class Loop:
     watches: frozenset[str] = frozenset()
     every_s: float = 60.0
     end: Callable[[], None] | None = None  # lets go of what it holds, after its last pass
+    paused: Callable[["Cloud", float], set[str]] | None = None  # ids that it leaves alone for longer than that
 
 
 def settling(
@@ -53,7 +54,9 @@ def settling(
     deciding when to give up is settle's own business (a deadline in the row or its operation).
     """
     runner = _Settling(name, noun, settle, workers)
-    return Loop(name, runner.run, frozenset({noun.event_kind, *watches}), every_s=30.0, end=runner.end)
+    return Loop(
+        name, runner.run, frozenset({noun.event_kind, *watches}), every_s=30.0, end=runner.end, paused=runner.paused
+    )
 
 
 class _Settling:
@@ -63,6 +66,10 @@ class _Settling:
         self._pauses: dict[str, tuple[float, float]] = {}  # id → (pause, not before)
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
+
+    def paused(self, cloud: "Cloud", seconds: float) -> set[str]:
+        with self._lock:
+            return {i for i, (_, at) in self._pauses.items() if at > cloud.clock.elapsed() + seconds}
 
     def end(self) -> None:
         if self._pool is not None:
@@ -174,6 +181,11 @@ class Runner:
         for s in self._states.values():
             if s.loop.end is not None:
                 s.loop.end()
+
+    def paused(self, seconds: float) -> set[str]:
+        """The rows that failed and are left alone for longer than that."""
+        loops = [s.loop for s in self._states.values()]
+        return set().union(*(loop.paused(self._cloud, seconds) for loop in loops if loop.paused is not None))
 
     def run_once(self, name: str = "") -> None:
         """One pass on this thread, for tests that want no threads."""

@@ -1,0 +1,70 @@
+"""The prepared cloud: seeded once in a process, with its first host; every private cloud is a copy of it."""
+
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nutshell import app
+from nutshell.core.clock import Clock
+from nutshell.core.config import CloudConfig, Settings, load_settings
+from nutshell.core.store import Tx
+from nutshell.identity.passwords import Passwords
+from nutshell.identity.users import User
+from nutshell.image.files import ImageFiles
+
+WATCH_S = 30.0  # news of guests come at once; a cloud that ends does not wait for the next look
+
+
+class Template:
+    """Holds a cloud that never runs. Every user of a copy has the same password: it is hashed once."""
+
+    def __init__(self) -> None:
+        self.password = secrets.token_urlsafe(12)
+        self._parts = app.parts()
+        self._tables = app.tables(self._parts)
+        self._seeded = app.build(self._settings("", {}), of=self._parts)
+        cloud = self._seeded.cloud
+        self.stored = cloud.read(lambda tx: tx.find(User, name="admin"))[0].password_hash
+        cloud.write(self._same_password)
+        self._seeded.runner.run_once("nodes")
+
+    def _same_password(self, tx: Tx) -> None:
+        for user in tx.find(User):
+            tx.put(user, password_hash=self.stored)
+            self.remember(user.id)
+
+    def remember(self, user_id: str, cloud: Any = None) -> None:
+        """This user's login needs no hashing."""
+        self._seeded.cloud.port(Passwords).remember(user_id, self.stored, self.password)
+
+    def copy(self, endpoint: str, clock: Clock, settings: Mapping[str, Mapping[str, object]]) -> app.Running:
+        """A new cloud, its loops not started yet."""
+        made = app.build(self._settings(endpoint, settings), clock, of=self._parts, like=self._seeded)
+        made.cloud.ports[Passwords] = self._seeded.cloud.port(Passwords)
+        source, target = self._seeded.cloud.port(ImageFiles).directory, made.cloud.port(ImageFiles).directory
+        for one in source.iterdir():
+            _link(one, target / one.name)
+        return made
+
+    def _settings(self, endpoint: str, given: Mapping[str, Mapping[str, object]]) -> Settings:
+        by_name = {t.table: t for t in self._tables}  # type: ignore[attr-defined]
+        unknown = sorted(set(given) - set(by_name))
+        if unknown or "cloud" in given:
+            raise ValueError(
+                f"settings of {unknown or 'cloud'}: there are {', '.join(sorted(set(by_name) - {'cloud'}))}"
+            )
+        own: dict[type, Mapping[str, object]] = {by_name[name]: values for name, values in given.items()}
+        compute = by_name.get("compute")
+        if compute is not None:
+            own[compute] = {"watch_s": WATCH_S, **own.get(compute, {})}
+        own[CloudConfig] = {"simulate": True, "admin_password": self.password, "endpoint": endpoint}
+        return load_settings(self._tables, None, {}, own)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)  # image files are never written to, only replaced
+    except OSError:
+        shutil.copyfile(source, target)

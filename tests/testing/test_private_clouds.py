@@ -1,0 +1,207 @@
+"""Private clouds for other people's tests: ready clients, many at once, virtual timers, loud errors."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import nutshell.testing
+from nutshell.testing.private import PrivateCloud
+
+openstack = pytest.importorskip("openstack")
+Make = Callable[..., PrivateCloud]
+
+
+def boot(cloud: PrivateCloud, name: str = "web", user: str = "demo") -> str:
+    conn = cloud.connection(user)
+    image, flavor = conn.image.find_image("cirros"), conn.compute.find_flavor("m1.tiny")
+    made = conn.compute.create_server(name=name, image_id=image.id, flavor_id=flavor.id, networks="none")
+    return str(made.id)
+
+
+def test_the_sdk_finds_a_ready_cloud(cloud: PrivateCloud) -> None:
+    boot(cloud)
+    cloud.assert_servers(ACTIVE=1)
+    assert [s.name for s in cloud.connection("admin").compute.servers(all_projects=True)] == ["web"]
+    assert cloud.requests("POST", "/servers")[0]["status"] == 202
+
+
+def test_images_go_up_and_down(cloud: PrivateCloud) -> None:
+    conn = cloud.connection()
+    data = os.urandom(300_000)
+    image = conn.image.create_image("blob", disk_format="raw", container_format="bare", data=data, wait=True)
+    assert conn.image.download_image(image).content == data
+
+
+def test_clouds_do_not_see_each_other(make_cloud: Make) -> None:
+    clouds = [make_cloud() for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        ids = list(pool.map(boot, clouds, "abcd"))
+    for cloud, name in zip(clouds, "abcd", strict=True):
+        cloud.assert_servers(ACTIVE=1)
+        assert [s.name for s in cloud.connection().compute.servers()] == [name]
+    assert len(set(ids)) == 4
+    token = clouds[0].connection().auth_token
+    answer = clouds[1].session().get(clouds[1].url + "/compute/v2.1/servers", headers={"X-Auth-Token": token},
+                                     authenticated=False, raise_exc=False)  # fmt: skip
+    assert answer.status_code == 401
+
+
+def test_other_users_are_made_without_hashing(cloud: PrivateCloud) -> None:
+    cloud.user("ann", project="web", roles=["member"])
+    cloud.user("bob", project="web", roles=["reader"])
+    boot(cloud, user="ann")
+    assert [s.name for s in cloud.connection("bob").compute.servers()] == ["web"]
+    assert not list(cloud.connection("demo").compute.servers())
+    with pytest.raises(openstack.exceptions.ForbiddenException):
+        boot(cloud, user="bob")
+    cloud.assert_servers(project="web", ACTIVE=1)
+
+
+def test_a_client_in_another_process_reaches_it(cloud: PrivateCloud) -> None:
+    cloud.user("ann")
+    code = "import openstack; print([n.name for n in openstack.connect(cloud='ann').network.networks()])"
+    env = {**os.environ, "OS_CLIENT_CONFIG_FILE": str(cloud.clouds_yaml())}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env)
+    assert "public" in done.stdout, done.stderr
+    assert cloud.environment()["OS_AUTH_URL"] == cloud.auth_url
+    assert cloud.requests("GET", "/network/v2.0/networks")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "said"),
+    [
+        ("GET", "/dns/v2/zones", r"(?s)GET /dns/v2/zones.*no service is here; there are /compute"),
+        ("POST", "/compute/v2.1/nothing?a=b", r"(?s)POST /compute/v2.1/nothing\?a=b.*no route has this path.*\"x\": 1"),
+        ("PUT", "/compute/v2.1/servers", "no route has this method here; there are .*GET, POST"),
+    ],
+)
+def test_a_request_that_nothing_answers_is_loud(method: str, path: str, said: str) -> None:
+    with pytest.raises(AssertionError, match=said), nutshell.testing.cloud() as cloud:
+        cloud.session().request(cloud.url + path, method, json={"x": 1}, raise_exc=False)
+
+
+def test_a_service_that_the_catalog_lacks_is_loud(cloud: PrivateCloud) -> None:
+    from keystoneauth1.exceptions import EndpointNotFound
+
+    with pytest.raises(EndpointNotFound):
+        cloud.session().get("/zones", endpoint_filter={"service_type": "dns"})
+    with pytest.raises(AssertionError, match="no service of type dns"):
+        cloud.assert_all_answered()
+    cloud._front.unanswered.clear()
+
+
+def test_what_was_allowed_and_what_is_only_missing_is_quiet() -> None:
+    with nutshell.testing.cloud() as cloud:
+        cloud.allow_unanswered("GET", "/dns/*")
+        cloud.session().get(cloud.url + "/dns/v2/zones", raise_exc=False)
+        assert cloud.connection().compute.find_server("no such") is None
+    with nutshell.testing.cloud(allow_unanswered=True) as cloud:
+        cloud.session().get(cloud.url + "/what", raise_exc=False)
+
+
+def test_a_failing_test_is_not_masked() -> None:
+    with pytest.raises(ZeroDivisionError), nutshell.testing.cloud() as cloud:  # noqa: PT012
+        cloud.session().get(cloud.url + "/dns", raise_exc=False)
+        raise ZeroDivisionError
+
+
+def test_what_is_left_is_named(cloud: PrivateCloud) -> None:
+    conn = cloud.connection()
+    server = boot(cloud)
+    volume = conn.block_storage.create_volume(size=1, name="data")
+    cloud.settle()
+    with pytest.raises(AssertionError, match=r"servers should be SHUTOFF=1, but are ACTIVE=1: web \("):
+        cloud.assert_servers(SHUTOFF=1, timeout_s=0)
+    with pytest.raises(AssertionError, match=f"(?s)1 compute.server .{server}.*1 volume.volume"):
+        cloud.assert_nothing_left(timeout_s=0)
+    with pytest.raises(AssertionError, match=r"compute.instances \+1"):
+        cloud.assert_no_quota_used("demo", timeout_s=0)
+    conn.compute.delete_server(server)
+    conn.block_storage.delete_volume(volume)
+    cloud.assert_nothing_left()
+    cloud.assert_no_quota_used()
+
+
+def test_a_lost_host_is_back_after_virtual_minutes(cloud: PrivateCloud) -> None:
+    server, conn, host = boot(cloud), cloud.connection("admin"), cloud.hypervisor.hosts()[0].name
+    cloud.assert_servers(ACTIVE=1)
+    cloud.hypervisor.lose_host(host)
+    cloud.clock.step(300)
+    service = next(s for s in conn.compute.services() if s.binary == "nova-compute")
+    assert service.state == "down"
+    cloud.hypervisor.find_host(host)
+    cloud.clock.step(60)
+    assert next(s for s in conn.compute.services() if s.binary == "nova-compute").state == "up"
+    assert conn.compute.get_server(server).status == "ACTIVE"
+
+
+def test_a_build_that_fails_for_ever_ends_at_its_deadline(cloud: PrivateCloud) -> None:
+    cloud.hypervisor.faults.fail("start", times=10_000, why="no more memory")
+    server, began = boot(cloud), time.monotonic()
+    cloud.settle()
+    assert cloud.connection().compute.get_server(server).status == "BUILD"
+    for _ in range(30):
+        cloud.clock.step(30)
+    cloud.assert_servers(ERROR=1)
+    assert "no more memory" in cloud.connection().compute.get_server(server).fault["message"]
+    assert time.monotonic() - began < 30
+
+
+def test_the_sdks_own_waiting_takes_no_real_time(cloud: PrivateCloud) -> None:
+    import openstack.utils
+
+    conn = cloud.connection()
+    server = conn.compute.get_server(boot(cloud))
+    cloud.settle()
+    began = time.monotonic()
+    with cloud.clock.drives(openstack.utils), pytest.raises(openstack.exceptions.ResourceTimeout):
+        conn.compute.wait_for_server(server, status="SHUTOFF", wait=120)
+    assert time.monotonic() - began < 20
+    assert openstack.utils.time is time
+
+
+def test_tokens_are_valid_by_real_time(cloud: PrivateCloud) -> None:
+    conn = cloud.connection()
+    token = conn.auth_token
+    cloud.clock.step(10 * 3600)
+    assert conn.auth_token == token
+    assert list(conn.network.networks())
+
+
+def test_settings_and_seeds(make_cloud: Make) -> None:
+    one, two = (make_cloud({"compute": {"hosts": 3}}, seed=7) for _ in range(2))
+    one.settle()
+    deadline = time.monotonic() + 10
+    while len(list(one.connection("admin").compute.hypervisors())) != 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert one.state.clock.new_id() != ""
+    assert two.user("x") == two.accounts["x"]
+    with pytest.raises(ValueError, match=r"there are .*compute"):
+        make_cloud({"nonsense": {}})
+
+
+def test_two_hundred_clouds_leave_nothing_behind() -> None:
+    def count() -> tuple[int, int, int]:
+        scratch = len(list(Path("/tmp").glob("nutshell-images-*")))
+        return threading.active_count(), len(os.listdir("/proc/self/fd")), scratch
+
+    def one() -> None:
+        with nutshell.testing.cloud() as cloud:
+            cloud.connection().compute.find_flavor("m1.tiny") if cloud.url[-1] in "08" else cloud.settle()
+
+    one()
+    before = count()
+    for _ in range(200):
+        one()
+    after = count()
+    assert after[0] <= before[0]
+    assert after[1] <= before[1] + 3  # one more idle event loop at most
+    assert after[2] <= before[2] + 8  # of other processes' clouds
