@@ -18,7 +18,7 @@ ADMIN_PASSWORD = "an admin's password"
 class Rig:
     """`rig.post("/users", {...}, token=t)` and so on; a refused request is an answer like any other."""
 
-    def __init__(self, state: Path, **cloud_settings: Any) -> None:
+    def __init__(self, state: Path, identity: dict[str, Any] | None = None, **cloud_settings: Any) -> None:
         part = app.Part(wiring.service, wiring.config, wiring.quotas, wiring.wire, wiring.loops, wiring.seed)
         self.state = state
         values = {
@@ -27,7 +27,7 @@ class Rig:
             "database": database_for(state),
             "admin_password": ADMIN_PASSWORD,
         } | cloud_settings
-        settings = load_settings(app.tables([part]), None, {}, {CloudConfig: values})
+        settings = load_settings(app.tables([part]), None, {}, {CloudConfig: values, wiring.config: identity or {}})
         self.running = app.build(settings, of=[part])
         self.cloud = self.running.cloud
         self._loop = asyncio.new_event_loop()

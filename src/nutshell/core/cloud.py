@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,12 +12,40 @@ from nutshell.core.clock import Clock
 from nutshell.core.config import Settings
 from nutshell.core.drivers import Watched
 from nutshell.core.faults import Faults
+from nutshell.core.errors import Unavailable
 from nutshell.core.policy import Rules, Who
 from nutshell.core.quota import Quotas
 from nutshell.core.service import Service
 from nutshell.core.store import Store, Tx
 
 T = TypeVar("T")
+MOST_WAITING = 200  # hashes take some 30 ms each: who comes later would wait for seconds
+
+
+class HashLine(ThreadPoolExecutor):
+    """Threads for what takes a core's time, at most one for each core, and a line before them that has an end."""
+
+    def __init__(self, cores: int, most_waiting: int = MOST_WAITING) -> None:
+        super().__init__(cores, "hash")
+        self._most, self._inside, self._count = most_waiting + cores, 0, threading.Lock()
+
+    def submit(self, work: Callable[..., T], /, *args: Any, **named: Any) -> "Future[T]":
+        """As of any executor; Unavailable (503 with Retry-After) when the line is full."""
+        with self._count:
+            if self._inside >= self._most:
+                raise Unavailable("Too many requests wait for a free core; try again.", headers={"Retry-After": "2"})
+            self._inside += 1
+        try:
+            future = super().submit(work, *args, **named)
+        except BaseException:
+            self._left(None)
+            raise
+        future.add_done_callback(self._left)
+        return future
+
+    def _left(self, _: object) -> None:
+        with self._count:
+            self._inside -= 1
 
 
 @dataclass
@@ -37,9 +66,7 @@ class Cloud:
     drivers: dict[type, Any] = field(default_factory=dict)
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16, "work"), repr=False)
-    hashing: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(os.cpu_count() or 1, "hash"), repr=False
-    )
+    hashing: HashLine = field(default_factory=lambda: HashLine(os.cpu_count() or 1), repr=False)
 
     def port(self, kind: type[T]) -> T:
         """What another service offers."""

@@ -130,6 +130,7 @@ class App:
             request_id=request_id,
             at=at,
             token=token,
+            source=(scope.get("client") or ("",))[0],
         )
 
     def _caller(self, token: str, route: Route) -> Who:

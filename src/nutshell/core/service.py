@@ -56,6 +56,7 @@ class Ask(t.Generic[N]):
     request_id: str
     at: Version  # for the core's own use: handlers declare `since=`, they do not look
     token: str = ""
+    source: str = ""  # the address that the request came from
     given: dict[str, t.Any] = field(default_factory=dict)  # the validated body
     body: t.Any = None  # the decoded JSON, for routes without a declared body
     raw: bytes = b""

@@ -13,7 +13,7 @@ from nutshell.core.events import UNHEARD, Event
 from nutshell.core.policy import Who
 from nutshell.core.store import Tx
 from nutshell.identity import catalog, ec2
-from nutshell.identity.codec import Claims, Codec
+from nutshell.identity.codec import Claims, Codec, Ring
 from nutshell.identity.credentials import Vault
 from nutshell.identity.endpoint_filter import endpoints_of
 from nutshell.identity.port import Ec2Credential
@@ -33,8 +33,8 @@ HARMLESS_NEW = frozenset(
 class Authority:
     """Implements `Identity` (port.py). One per cloud."""
 
-    def __init__(self, cloud: Cloud, key: bytes, ttl_s: int) -> None:
-        self._cloud, self._codec, self.ttl_s = cloud, Codec(key), ttl_s
+    def __init__(self, cloud: Cloud, keys: Ring, ttl_s: int) -> None:
+        self._cloud, self._codec, self.ttl_s = cloud, Codec(keys), ttl_s
         self._sessions: dict[str, Session] = {}
         self._keys: dict[str, tuple[Ec2Credential, int]] = {}  # by access key; with the end of what is known
         self._entries: catalog.Entries | None = None

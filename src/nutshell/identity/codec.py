@@ -1,17 +1,17 @@
 """Tokens as text: who, for what and until when, signed, so that nothing is stored when one is issued.
 
-Source: Identity API v3 "Tokens"; signature: RFC 2104 (HMAC) with SHA-256. A token is "nt" + base64url(mac + msgpack).
+Source: Identity API v3 "Tokens"; signature: RFC 2104 (HMAC) with SHA-256. A token is "nt" + base64url(key number +
+mac + msgpack); the keys are renewed (keys.py).
 """
 
 import base64
 import binascii
 import hashlib
 import hmac
-import os
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -20,6 +20,7 @@ from nutshell.core.errors import Unauthorized
 METHODS = ("password", "token", "application_credential", "totp", "external", "mapped", "oauth1", "ec2credential")
 SCOPES = ("unscoped", "project", "domain", "system", "trust")
 MAC_BYTES = 24
+KEY_BYTES = 2
 PREFIX = "nt"
 
 
@@ -47,61 +48,94 @@ def new_audit_id() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
 
 
-class Codec:
-    """Writes and reads tokens with one key of at least 32 bytes."""
+class Ring(Protocol):
+    """Signing keys by number, as `Keys` has them."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    def newest(self, purpose: str) -> tuple[int, bytes]: ...
+    def find(self, purpose: str, number: int) -> bytes | None: ...
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Texts that only this cloud can have written."""
+
+    ring: Ring
+    prefix: str
+
+    def write(self, content: bytes) -> str:
+        number, key = self.ring.newest("tokens")
+        head = number.to_bytes(KEY_BYTES, "big")
+        return self.prefix + base64.urlsafe_b64encode(head + self._mac(key, content) + content).decode().rstrip("=")
+
+    def read(self, text: str) -> bytes:
+        """The content of a text written before. Raises Unauthorized for any other."""
+        if not text.startswith(self.prefix) or len(text) > 1024 or not text.isascii():
+            raise Unauthorized()
+        text = text[len(self.prefix) :]
+        try:
+            raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        except (binascii.Error, ValueError):
+            raise Unauthorized() from None
+        mac, content = raw[KEY_BYTES : KEY_BYTES + MAC_BYTES], raw[KEY_BYTES + MAC_BYTES :]
+        key = self.ring.find("tokens", int.from_bytes(raw[:KEY_BYTES], "big"))
+        if key is None or not hmac.compare_digest(mac, self._mac(key, content)):
+            raise Unauthorized()
+        return content
+
+    def _mac(self, key: bytes, content: bytes) -> bytes:
+        return hmac.digest(key, self.prefix.encode() + content, hashlib.sha256)[:MAC_BYTES]
+
+
+class Codec:
+    """Writes and reads tokens."""
+
+    def __init__(self, ring: Ring) -> None:
+        self._signer = Signer(ring, PREFIX)
 
     def write(self, claims: Claims) -> str:
         content = msgspec.msgpack.encode(
             [
                 1,
-                _short(claims.user_id),
-                sum(1 << METHODS.index(m) for m in claims.methods),
+                short_id(claims.user_id),
+                method_bits(claims.methods),
                 SCOPES.index(claims.scope),
-                _short(claims.scope_id),
+                short_id(claims.scope_id),
                 claims.issued_at,
                 claims.expires_at,
                 _audit_bytes(claims.audit_id),
                 _audit_bytes(claims.chain),
-                _short(claims.app_credential_id),
-                _short(claims.trust_id),
+                short_id(claims.app_credential_id),
+                short_id(claims.trust_id),
             ]
         )
-        return PREFIX + base64.urlsafe_b64encode(self._mac(content) + content).decode().rstrip("=")
+        return self._signer.write(content)
 
     def read(self, token: str) -> Claims:
         """The claims of a token we signed, whether still valid or not. Raises Unauthorized for any other text."""
-        if not token.startswith(PREFIX) or len(token) > 1024 or not token.isascii():
-            raise Unauthorized()
-        text = token[len(PREFIX) :]
-        try:
-            raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        except (binascii.Error, ValueError):
-            raise Unauthorized() from None
-        mac, content = raw[:MAC_BYTES], raw[MAC_BYTES:]
-        if not hmac.compare_digest(mac, self._mac(content)):
-            raise Unauthorized()
-        part: list[Any] = msgspec.msgpack.decode(content)
+        part: list[Any] = msgspec.msgpack.decode(self._signer.read(token))
         return Claims(
-            user_id=_long(part[1]),
-            methods=tuple(m for i, m in enumerate(METHODS) if part[2] >> i & 1),
+            user_id=long_id(part[1]),
+            methods=methods_of(part[2]),
             scope=SCOPES[part[3]],
-            scope_id=_long(part[4]),
+            scope_id=long_id(part[4]),
             issued_at=part[5],
             expires_at=part[6],
             audit_id=_audit_text(part[7]),
             chain=_audit_text(part[8]),
-            app_credential_id=_long(part[9]),
-            trust_id=_long(part[10]),
+            app_credential_id=long_id(part[9]),
+            trust_id=long_id(part[10]),
         )
 
-    def _mac(self, content: bytes) -> bytes:
-        return hmac.digest(self._key, content, hashlib.sha256)[:MAC_BYTES]
+
+def method_bits(methods: Sequence[str]) -> int:
+    return sum(1 << METHODS.index(m) for m in set(methods))
 
 
-def _short(text: str) -> str | bytes:
+def methods_of(bits: int) -> tuple[str, ...]:
+    return tuple(m for i, m in enumerate(METHODS) if bits >> i & 1)
+
+
+def short_id(text: str) -> str | bytes:
     """An id of 32 hexadecimal digits as its 16 bytes; any other text as it is."""
     if len(text) == 32:
         try:
@@ -112,7 +146,7 @@ def _short(text: str) -> str | bytes:
     return text
 
 
-def _long(value: str | bytes) -> str:
+def long_id(value: str | bytes) -> str:
     return value.hex() if isinstance(value, bytes) else value
 
 
@@ -122,25 +156,3 @@ def _audit_bytes(text: str) -> bytes:
 
 def _audit_text(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=") if raw else ""
-
-
-def load_key(state: Path | None, name: str) -> bytes:
-    """The key of this name in the state directory, made on the first start (mode 0600). Without one: fresh."""
-    if state is None:
-        return secrets.token_bytes(32)
-    folder = state / "keys"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    path = folder / name
-    if not path.exists():
-        fresh = folder / f".{name}.{os.getpid()}"
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(32))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(fresh, path)  # the first of two starters wins, and both read the winner's
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink()
-    return path.read_bytes()

@@ -1,6 +1,6 @@
 """Credentials: secrets that identity keeps for users, encrypted (Identity API v3, "Credentials").
 
-Encryption: Fernet (https://github.com/fernet/spec), with a key in the state directory.
+Encryption: Fernet (https://github.com/fernet/spec), with keys that are renewed (keys.py).
 """
 
 import base64
@@ -16,6 +16,7 @@ from nutshell.core.resource import Resource, field
 from nutshell.core.schema import Body
 from nutshell.core.service import Ask
 from nutshell.identity.errors import ForbiddenAction, Missing, Taken
+from nutshell.identity.keys import Keys
 from nutshell.identity.projects import Project
 from nutshell.identity.service import call, found, merged_extra, named
 
@@ -37,20 +38,25 @@ _row = named(Credential)
 
 
 class Vault:
-    """Seals and opens what must not lie readable in the database."""
+    """Seals and opens what must not lie readable in the database: "number of the key:Fernet"."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
 
     def seal(self, text: str) -> str:
         from cryptography.fernet import Fernet
 
-        return Fernet(base64.urlsafe_b64encode(self._key)).encrypt(text.encode()).decode()
+        number, key = self._keys.newest("credentials")
+        return f"{number}:" + Fernet(base64.urlsafe_b64encode(key)).encrypt(text.encode()).decode()
 
     def open(self, sealed: str) -> str:
         from cryptography.fernet import Fernet
 
-        return Fernet(base64.urlsafe_b64encode(self._key)).decrypt(sealed.encode()).decode()
+        number, _, text = sealed.partition(":")
+        key = self._keys.find("credentials", int(number))
+        if key is None:
+            raise LookupError(f"key {number} of the credentials is gone")
+        return Fernet(base64.urlsafe_b64encode(key)).decrypt(text.encode()).decode()
 
 
 class NewCredential(Body, extras="keep"):

@@ -14,6 +14,7 @@ from nutshell.identity.credentials import Vault
 from nutshell.identity.errors import Missing
 from nutshell.identity.projects import DEFAULT_DOMAIN, Project
 from nutshell.identity.service import call
+from nutshell.identity.settings import IdentityConfig
 
 Settings = dict[str, dict[str, Any]]
 SECRET = ("ldap", "password")  # may be written, is never shown
@@ -240,29 +241,29 @@ def delete_option(ask: Ask[Any]) -> None:
     _keep(ask, row, {g: options for g, options in settings.items() if options})
 
 
-# -- what everybody may know: the rules for passwords (we have none)
+# -- what everybody may know: the rules for passwords
 
-COMPLIANCE = {"password_regex": None, "password_regex_description": None}
+COMPLIANCE = ("password_regex", "password_regex_description")
 
 
 @call("GET", "/domains/{id}/config/security_compliance", "get_security_compliance_domain_config")
 def show_compliance(ask: Ask[Any]) -> Any:
-    _compliance(ask)
-    return {"config": {"security_compliance": COMPLIANCE}}
+    return {"config": {"security_compliance": _compliance(ask)}}
 
 
 @call("GET", "/domains/{id}/config/security_compliance/{option}", "get_security_compliance_domain_config")
 def show_compliance_option(ask: Ask[Any]) -> Any:
-    _compliance(ask)
-    option = ask.params["option"]
+    rules, option = _compliance(ask), ask.params["option"]
     if option not in COMPLIANCE:
         raise Forbidden(f"Invalid domain specific configuration: {option} may not be read.")
-    return {"config": {option: COMPLIANCE[option]}}
+    return {"config": {option: rules[option]}}
 
 
-def _compliance(ask: Ask[Any]) -> None:
+def _compliance(ask: Ask[Any]) -> dict[str, str | None]:
     if _domain(ask).id != DEFAULT_DOMAIN:
         raise Forbidden("Invalid domain specific configuration: only the default domain's rules may be read.")
+    config = ask.cloud.settings[IdentityConfig]
+    return {name: getattr(config, name) or None for name in COMPLIANCE}
 
 
 # -- what holds where nothing is set

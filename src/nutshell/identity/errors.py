@@ -30,6 +30,10 @@ class UnknownMethod(errors.Unauthorized):
     """Attempted to authenticate with an unsupported method."""
 
 
+class PasswordExpired(errors.Unauthorized):
+    """The password is expired and needs to be changed for user: {user_id}."""
+
+
 class NoAssignment(errors.NotFound):
     """Could not find role assignment with role: {role}, user or group: {actor}, {place}."""
 

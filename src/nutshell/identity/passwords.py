@@ -39,17 +39,22 @@ class Passwords:
 
     def verify(self, owner_id: str, stored: str, password: str) -> bool:
         """Whether the password is right. `stored` empty (no such user, no password): the same work, and False."""
-        from argon2.exceptions import InvalidHashError, VerificationError
-
         if not stored:
             self.hash(password)
             return False
+        right = self.matches(stored, password)
+        if right:
+            self.remember(owner_id, stored, password)
+        return right
+
+    def matches(self, stored: str, password: str) -> bool:
+        """As `verify`, of no login: nothing is remembered."""
+        from argon2.exceptions import InvalidHashError, VerificationError
+
         try:
-            self._argon2().verify(stored, password)
+            return self._argon2().verify(stored, password)
         except (VerificationError, InvalidHashError):
             return False
-        self.remember(owner_id, stored, password)
-        return True
 
     def _tag(self, owner_id: str, stored: str, password: str) -> bytes:
         text = b"\0".join(part.encode("utf-8", "surrogatepass") for part in (owner_id, stored, password))

@@ -52,6 +52,9 @@ _RULES: dict[str, str] = {
     "revocation_list": f"{ADMIN} or role:service",
     "ec2tokens_validate": f"{ADMIN} or role:service",
     "s3tokens_validate": f"{ADMIN} or role:service",
+    # keys (ours alone)
+    "list_keys": ADMIN,
+    "rotate_keys": ADMIN,
     # domains, projects
     "get_domain": f"{READ} or token.domain.id:%(target.domain.id)s or token.project.domain.id:%(target.domain.id)s",
     "list_domains": f"{READ} or (role:reader and domain_id:%(target.domain.id)s)",

@@ -89,8 +89,9 @@ def forget_target(tx: Tx, target_id: str) -> None:
 def drop_user(tx: Tx, user: User) -> None:
     tx.drop_where(Assignment, actor_id=user.id)
     tx.drop_where(Membership, user_id=user.id)
-    for table in ("identity_application_credentials", "identity_credentials", "identity_access_rules"):
-        tx.sql(f"DELETE FROM {table} WHERE user_id = ?", user.id)
+    for table in ("application_credentials", "credentials", "access_rules", "former_passwords"):
+        tx.sql(f"DELETE FROM identity_{table} WHERE user_id = ?", user.id)
+    tx.sql("DELETE FROM identity_logins WHERE id = ?", user.id)
     tx.sql("DELETE FROM identity_trusts WHERE trustor_user_id = ? OR trustee_user_id = ?", user.id, user.id)
     tx.drop(user)
 

@@ -13,6 +13,7 @@ from nutshell.core.config import CloudConfig
 from nutshell.core.store import Tx
 from nutshell.identity.assignments import assign
 from nutshell.identity.catalog import INTERFACES, CatalogService, Endpoint, Region
+from nutshell.identity.keys import Keys
 from nutshell.identity.passwords import Passwords
 from nutshell.identity.projects import DEFAULT_DOMAIN, Project
 from nutshell.identity.roles import Implication, Role
@@ -38,6 +39,7 @@ CATALOG = {
 def seed(cloud: Cloud, tx: Tx) -> None:
     """Runs at every start; what an operator has changed or deleted since the first one stays so, but for the catalog:
     a service that this program has gained since is added to it."""
+    cloud.port(Keys).begin(tx)
     if tx.get(Project, DEFAULT_DOMAIN) is None:
         _first_start(cloud, tx)
     _catalog(cloud, tx)

@@ -1,110 +1,32 @@
-"""Proving who one is, and for what one asks: the body of POST /auth/tokens (Identity API v3, "Authentication").
+"""Proving who one is (Identity API v3, "Authentication"; RFC 6238 for one-time passwords).
 
-Every refusal is the same 401, and costs the same whether the user exists or not.
+Every refusal is the same 401, and costs the same whether the user exists or not; only whoever knows the right password
+is told that it has expired.
 """
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-import msgspec
 
 from nutshell.core.cloud import Cloud
 from nutshell.core.errors import BadRequest, Unauthorized
 from nutshell.core.store import Tx
 from nutshell.identity.application_credentials import ApplicationCredential
+from nutshell.identity.auth_request import Auth, CredentialProof, Named, UserProof
 from nutshell.identity.authority import Authority
-from nutshell.identity.codec import Claims, new_audit_id
-from nutshell.identity.errors import ForbiddenAction, UnknownMethod
+from nutshell.identity.credentials import Credential, Vault
+from nutshell.identity.errors import ForbiddenAction, PasswordExpired, UnknownMethod
+from nutshell.identity.logins import Gate, Login, failed, inactive, locked, succeeded, use_up
+from nutshell.identity.password_rules import expired
 from nutshell.identity.passwords import Passwords
 from nutshell.identity.projects import Project
-from nutshell.identity.scopes import roles_on
-from nutshell.identity.trusts import Trust, over
+from nutshell.identity.settings import IdentityConfig
+from nutshell.identity.totp import find_step, read_secret
 from nutshell.identity.users import User
 
-
-class Named(msgspec.Struct):
-    id: str | None = None
-    name: str | None = None
-
-
-class Placed(msgspec.Struct):
-    id: str | None = None
-    name: str | None = None
-    domain: Named | None = None
-
-
-class UserProof(msgspec.Struct):
-    id: str | None = None
-    name: str | None = None
-    domain: Named | None = None
-    password: str | None = None
-
-
-class PasswordProof(msgspec.Struct):
-    user: UserProof
-
-
-class TokenProof(msgspec.Struct):
-    id: str
-
-
-class CredentialProof(msgspec.Struct):
-    secret: str
-    id: str | None = None
-    name: str | None = None
-    user: UserProof | None = None
-
-
-class Proofs(msgspec.Struct):
-    methods: list[str]
-    password: PasswordProof | None = None
-    token: TokenProof | None = None
-    application_credential: CredentialProof | None = None
-
-
-class System(msgspec.Struct):
-    all: bool = False
-
-
-class Scope(msgspec.Struct):
-    project: Placed | None = None
-    domain: Named | None = None
-    system: System | None = None
-    trust: Named | None = msgspec.field(default=None, name="OS-TRUST:trust")
-    unscoped: dict[str, Any] | None = None
-
-
-class Auth(msgspec.Struct):
-    identity: Proofs
-    scope: Scope | str | None = None
-
-
-class Request(msgspec.Struct):
-    auth: Auth
-
-
-def read_request(raw: bytes) -> Auth:
-    """The body, checked. 400 for what is no authentication request."""
-    try:
-        auth = msgspec.json.decode(raw, type=Request).auth
-    except msgspec.ValidationError as why:
-        raise BadRequest(f"Invalid input for field 'auth': {why}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise BadRequest("Malformed request body: it is not valid JSON.") from None
-    scope = auth.scope if isinstance(auth.scope, Scope) else None
-    user = auth.identity.password.user if auth.identity.password else None
-    named: list[tuple[str, Any]] = [
-        ("identity/password/user", user),
-        ("identity/password/user/domain", user.domain if user else None),
-        ("scope/project", scope.project if scope else None),
-        ("scope/project/domain", scope.project.domain if scope and scope.project else None),
-        ("scope/domain", scope.domain if scope else None),
-    ]
-    for where, one in named:
-        if one is not None and one.id is None and one.name is None:
-            raise BadRequest(f"Invalid input for field {where}: id or name must be present.")
-    return auth
+SIGN_IN = ("password", "token", "application_credential", "totp")
+ACTIVE_EVERY_S = 6 * 3600  # how exactly it is known when a user was here last
 
 
 @dataclass(frozen=True)
@@ -118,22 +40,28 @@ class Proven:
     ends_at: int = 0  # a token got with a token ends with it
     app_credential_id: str = ""
     project_id: str = ""  # the only project an application credential is for
+    options: Mapping[str, Any] = field(default_factory=dict)  # the user's
+    slowed_as: str = ""  # what the gate calls the user, when a secret was looked at
+    settle: bool = False  # whether the login is to be noted (see `settled`)
 
 
-async def prove(cloud: Cloud, auth: Auth) -> Proven:
-    """Check every method that the request names. Raises Unauthorized, also when they prove different users."""
+async def prove(cloud: Cloud, auth: Auth, source: str = "") -> Proven:
+    """Check every method that the request names. Raises Unauthorized, also when they prove different users;
+    TooManyRequests for an address that fails too often (`source`)."""
     found: Proven | None = None
-    if not auth.identity.methods:
+    given = auth.identity
+    if not given.methods:
         raise Unauthorized()
-    for method in dict.fromkeys(auth.identity.methods):
-        one: Proven | None = None
-        if method == "password" and auth.identity.password is not None:
-            one = await _by_password(cloud, auth.identity.password.user)
-        elif method == "token" and auth.identity.token is not None:
-            one = _by_token(cloud, auth.identity.token.id)
-        elif method == "application_credential" and auth.identity.application_credential is not None:
-            one = await _by_credential(cloud, auth.identity.application_credential)
-        elif method in ("password", "token", "application_credential"):
+    for method in dict.fromkeys(given.methods):
+        if method == "password" and given.password is not None:
+            one = await _by_password(cloud, given.password.user, source)
+        elif method == "totp" and given.totp is not None:
+            one = await _by_totp(cloud, given.totp.user, source)
+        elif method == "token" and given.token is not None:
+            one = _by_token(cloud, given.token.id)
+        elif method == "application_credential" and given.application_credential is not None:
+            one = await _by_credential(cloud, given.application_credential, source)
+        elif method in SIGN_IN:
             raise BadRequest(f"Expecting to find {method} in identity.")
         else:
             raise UnknownMethod()
@@ -146,13 +74,23 @@ def _joined(a: Proven, b: Proven) -> Proven:
     if a.user_id != b.user_id or a.app_credential_id or b.app_credential_id:
         raise Unauthorized()
     ends = [e for e in (a.ends_at, b.ends_at) if e]
-    return Proven(
-        user_id=a.user_id,
+    return replace(
+        a,
         methods=tuple(dict.fromkeys((*a.methods, *b.methods))),
         default_project_id=a.default_project_id or b.default_project_id,
         chain=a.chain or b.chain,
         ends_at=min(ends) if ends else 0,
+        slowed_as=a.slowed_as or b.slowed_as,
+        settle=a.settle or b.settle,
     )
+
+
+async def settled(cloud: Cloud, proven: Proven, source: str) -> None:
+    """All that was asked is proved: forget what failed before."""
+    if proven.slowed_as:
+        cloud.port(Gate).passed(source, proven.slowed_as)
+    if proven.settle:
+        await cloud.write_async(lambda tx: succeeded(tx, proven.user_id))
 
 
 def find_user(tx: Tx, proof: UserProof) -> User | None:
@@ -175,21 +113,107 @@ def find_domain(tx: Tx, named: Named) -> Project | None:
     return tx.one(Project, name=named.name, domain_id="", is_domain=True)
 
 
-async def _right(cloud: Cloud, owner_id: str, stored: str, secret: str) -> bool:
-    passwords = cloud.port(Passwords)
+def _slowed_as(proof: UserProof, user: User | None) -> str:
+    """One name for a user, however the request names it."""
+    if user is not None:
+        return user.id
+    domain = proof.domain.id or proof.domain.name if proof.domain else ""
+    return f"{proof.id or ''}/{domain or ''}/{proof.name or ''}"
+
+
+def _wanted(cloud: Cloud, proof: UserProof, always: bool = False) -> tuple[User | None, Login | None]:
+    """The user, and what is known of its logins where a rule asks for that."""
+    config = cloud.settings[IdentityConfig]
+    asks = always or bool(config.lockout_attempts or config.disable_inactive_days)
+
+    def work(tx: Tx) -> tuple[User | None, Login | None]:
+        user = find_user(tx, proof)
+        return user, tx.get(Login, user.id) if user is not None and asks else None
+
+    return cloud.read(work)
+
+
+async def _right(cloud: Cloud, owner_id: str, stored: str, secret: str, source: str, slowed_as: str) -> bool:
+    """Whether the secret is right. One that was verified before passes at once; others line up."""
+    passwords, gate = cloud.port(Passwords), cloud.port(Gate)
     if stored and passwords.known(owner_id, stored, secret):
         return True
-    return await asyncio.wrap_future(cloud.hashing.submit(passwords.verify, owner_id, stored, secret))
+    gate.admit(source, slowed_as)
+    right = await asyncio.wrap_future(cloud.hashing.submit(passwords.verify, owner_id, stored, secret))
+    if not right:
+        gate.failed(source, slowed_as)
+    return right
 
 
-async def _by_password(cloud: Cloud, proof: UserProof) -> Proven:
+def _settles(config: IdentityConfig, login: Login | None, now: float) -> bool:
+    """Whether a successful login has to be noted: not each one is a write."""
+    if config.lockout_attempts and login is not None and login.failures:
+        return True
+    return bool(config.disable_inactive_days) and (login is None or now - login.active_at > ACTIVE_EVERY_S)
+
+
+async def _fail(cloud: Cloud, user: User | None, login: Login | None) -> None:
+    """Count a failed login where a rule wants it, then refuse."""
+    config = cloud.settings[IdentityConfig]
+    if user is not None and config.lockout_attempts and not locked(config, user, login, cloud.clock.now()):
+        await cloud.write_async(lambda tx: failed(tx, config, user.id))
+    raise Unauthorized()
+
+
+async def _by_password(cloud: Cloud, proof: UserProof, source: str) -> Proven:
     if proof.password is None:
         raise BadRequest("Expecting to find password in user.")
-    user = cloud.read(lambda tx: find_user(tx, proof))
-    stored = user.password_hash if user is not None else ""
-    if not await _right(cloud, user.id if user else "", stored, proof.password) or user is None:
+    config, now = cloud.settings[IdentityConfig], cloud.clock.now()
+    user, login = _wanted(cloud, proof)
+    stored, name = user.password_hash if user is not None else "", _slowed_as(proof, user)
+    right = await _right(cloud, user.id if user else "", stored, proof.password, source, name)
+    if not right or user is None:
+        await _fail(cloud, user, login)
+    assert user is not None
+    if locked(config, user, login, now) or inactive(config, user, login, now):
         raise Unauthorized()
-    return Proven(user.id, ("password",), user.default_project_id or "")
+    if expired(user.password_expires_at, user.options, now):
+        raise PasswordExpired(user_id=user.id)
+    return Proven(
+        user.id,
+        ("password",),
+        user.default_project_id or "",
+        options=user.options,
+        slowed_as=name,
+        settle=_settles(config, login, now),
+    )
+
+
+async def _by_totp(cloud: Cloud, proof: UserProof, source: str) -> Proven:
+    """By a one-time password of any of the user's credentials of type totp; none counts twice."""
+    if proof.passcode is None:
+        raise BadRequest("Expecting to find passcode in user.")
+    config, vault, now = cloud.settings[IdentityConfig], cloud.port(Vault), cloud.clock.now()
+    user, login = _wanted(cloud, proof, always=True)
+    name = _slowed_as(proof, user)
+    cloud.port(Gate).admit(source, name)
+    rows = cloud.read(lambda tx: tx.find(Credential, user_id=user.id, type="totp")) if user is not None else []
+    used = login.totp_step if login is not None else 0
+    keys = [read_secret(vault.open(row.sealed)) for row in rows]
+    steps = [
+        find_step(k, proof.passcode, cloud.clock.real(), config.totp_steps_back, used) for k in keys if k is not None
+    ]
+    step = max((s for s in steps if s is not None), default=None)
+    if step is None or user is None:
+        cloud.port(Gate).failed(source, name)
+        await _fail(cloud, user, login)
+    assert user is not None and step is not None  # noqa: PT018
+    if locked(config, user, login, now) or inactive(config, user, login, now):
+        raise Unauthorized()
+    await cloud.write_async(lambda tx: use_up(tx, user.id, step))
+    return Proven(
+        user.id,
+        ("totp",),
+        user.default_project_id or "",
+        options=user.options,
+        slowed_as=name,
+        settle=_settles(config, login, now),
+    )
 
 
 def _by_token(cloud: Cloud, token: str) -> Proven:
@@ -200,10 +224,16 @@ def _by_token(cloud: Cloud, token: str) -> Proven:
     if claims.app_credential_id or "ec2credential" in claims.methods:  # what was delegated cannot be widened
         raise ForbiddenAction(rule="Using a delegated token to create another token is not allowed.")
     methods = tuple(dict.fromkeys(("token", *claims.methods)))
-    return Proven(claims.user_id, methods, "", claims.chain or claims.audit_id, claims.expires_at)
+    options = _options(cloud, claims.user_id)
+    return Proven(claims.user_id, methods, "", claims.chain or claims.audit_id, claims.expires_at, options=options)
 
 
-async def _by_credential(cloud: Cloud, proof: CredentialProof) -> Proven:
+def _options(cloud: Cloud, user_id: str) -> Mapping[str, Any]:
+    user = cloud.read(lambda tx: tx.get(User, user_id))
+    return user.options if user is not None else {}
+
+
+async def _by_credential(cloud: Cloud, proof: CredentialProof, source: str) -> Proven:
     def find(tx: Tx) -> ApplicationCredential | None:
         if proof.id is not None:
             row = tx.get(ApplicationCredential, proof.id)
@@ -216,99 +246,14 @@ async def _by_credential(cloud: Cloud, proof: CredentialProof) -> Proven:
 
     row = cloud.read(find)
     stored = row.secret_hash if row is not None else ""
-    if not await _right(cloud, row.id if row else "", stored, proof.secret) or row is None:
+    name = row.id if row else f"{proof.id or ''}/{proof.name or ''}"
+    if not await _right(cloud, row.id if row else "", stored, proof.secret, source, name) or row is None:
         raise Unauthorized()
-    return Proven(row.user_id, ("application_credential",), app_credential_id=row.id, project_id=row.project_id)
-
-
-def claim(tx: Tx, auth: Auth, proven: Proven, ttl_s: int) -> Claims:
-    """The claims of the token asked for. 401 for a scope that does not exist; roles are checked when it opens."""
-    now = tx.clock.real()
-    trust = _trust(tx, auth, proven)
-    kind, scope_id = _scope(tx, auth, proven) if trust is None else ("project", trust.project_id or "")
-    if trust is not None and not scope_id:
-        kind = "unscoped"
-    return Claims(
-        user_id=proven.user_id,
-        methods=proven.methods,
-        scope=kind,
-        scope_id=scope_id,
-        issued_at=now,
-        expires_at=min(proven.ends_at or int(now) + ttl_s, int(now) + ttl_s),
-        audit_id=new_audit_id(),
-        chain=proven.chain,
-        app_credential_id=proven.app_credential_id,
-        trust_id=trust.id if trust is not None else "",
+    return Proven(
+        row.user_id,
+        ("application_credential",),
+        app_credential_id=row.id,
+        project_id=row.project_id,
+        options=_options(cloud, row.user_id),
+        slowed_as=name,
     )
-
-
-def _scope(tx: Tx, auth: Auth, proven: Proven) -> tuple[str, str]:
-    scope = auth.scope
-    if proven.app_credential_id:
-        if isinstance(scope, Scope) and (scope.domain or scope.system or scope.trust):
-            raise Unauthorized()
-        if isinstance(scope, Scope) and scope.project and _project(tx, scope.project) != proven.project_id:
-            raise Unauthorized()
-        return "project", proven.project_id
-    if scope is None:
-        return _default(tx, proven)
-    if isinstance(scope, str):
-        if scope != "unscoped":
-            raise BadRequest(f"Invalid input for field 'scope': {scope!r}")
-        return "unscoped", ""
-    asked = [x for x in (scope.project, scope.domain, scope.system, scope.trust) if x is not None]
-    if len(asked) > 1:
-        raise BadRequest("Invalid input for field 'scope': it names more than one thing.")
-    if scope.project is not None:
-        return "project", _project(tx, scope.project)
-    if scope.domain is not None:
-        domain = find_domain(tx, scope.domain)
-        if domain is None:
-            raise Unauthorized()
-        return "domain", domain.id
-    if scope.system is not None:
-        if not scope.system.all:
-            raise BadRequest("Invalid input for field 'scope/system': all must be true.")
-        return "system", ""
-    return "unscoped", ""
-
-
-def counts_uses(auth: Auth) -> bool:
-    """Whether issuing this token may change a row: trusts may be limited to a number of uses."""
-    return isinstance(auth.scope, Scope) and auth.scope.trust is not None
-
-
-def _trust(tx: Tx, auth: Auth, proven: Proven) -> Trust | None:
-    """The trust that the request wants to use. 403 for another's, 401 for one that is over."""
-    scope = auth.scope
-    if not isinstance(scope, Scope) or scope.trust is None or proven.app_credential_id:
-        return None
-    trust = tx.get(Trust, scope.trust.id) if scope.trust.id else None
-    if trust is None or over(trust, tx.clock.real()):
-        raise Unauthorized()
-    if trust.trustee_user_id != proven.user_id:
-        raise ForbiddenAction(rule="The authenticated user is not the trustee.")
-    return trust
-
-
-def _project(tx: Tx, placed: Placed) -> str:
-    if placed.id is not None:
-        row = tx.get(Project, placed.id)
-    elif placed.domain is None:
-        raise BadRequest("Expecting to find domain in project.")
-    else:
-        domain = find_domain(tx, placed.domain)
-        row = tx.one(Project, name=placed.name, domain_id=domain.id) if domain else None
-    if row is None:
-        raise Unauthorized()
-    return row.id
-
-
-def _default(tx: Tx, proven: Proven) -> tuple[str, str]:
-    """The user's default project if the user can have a token for it, else no scope."""
-    row = tx.get(Project, proven.default_project_id) if proven.default_project_id else None
-    if row is None or not row.enabled or not roles_on(tx, proven.user_id, row):
-        return "unscoped", ""
-    if tx.count(Project, id=row.domain_id, enabled=True) == 0:
-        return "unscoped", ""
-    return "project", row.id

@@ -4,6 +4,7 @@ Source: Identity API v3, "Authentication and token management".
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from nutshell.core.errors import BadRequest, Forbidden, Unauthorized
@@ -11,14 +12,19 @@ from nutshell.core.http import read_body
 from nutshell.core.render import render_rows
 from nutshell.core.service import Answer, Ask
 from nutshell.core.store import Tx
+from nutshell.identity import receipts
+from nutshell.identity.auth_request import Auth, read_request
 from nutshell.identity.authority import Authority
+from nutshell.identity.claiming import claim, counts_uses
 from nutshell.identity.domains import shown as shown_domain
 from nutshell.identity.errors import Missing
+from nutshell.identity.keys import Keys
 from nutshell.identity.projects import Project
 from nutshell.identity.scopes import on_system, projects_of
 from nutshell.identity.service import call, found, identity
 from nutshell.identity.sessions import Revocation, Session
-from nutshell.identity.signin import Auth, Proven, claim, counts_uses, prove, read_request
+from nutshell.identity.settings import IdentityConfig
+from nutshell.identity.signin import Proven, prove, settled
 from nutshell.identity.trusts import consume
 from nutshell.identity.users import User, user_target
 
@@ -30,15 +36,24 @@ JSON = {"Content-Type": "application/json", "Vary": "X-Auth-Token"}
 @identity.route("POST", "/auth/tokens", public=True, streams=True, writes=False)
 async def issue(ask: Ask[Any], receive: Callable[[], Awaitable[Any]]) -> Answer:
     auth = read_request(await read_body(receive, ask.service.max_body))
-    authority, cloud = ask.cloud.port(Authority), ask.cloud
+    authority, cloud, keys = ask.cloud.port(Authority), ask.cloud, ask.cloud.port(Keys)
     try:
-        proven = await prove(cloud, auth)
+        proven = await prove(cloud, auth, ask.source)
+        held = ask.headers.get(receipts.HEADER)
+        if held:
+            before = cloud.read(lambda tx: receipts.read(tx, keys, held, proven.user_id))
+            proven = replace(proven, methods=tuple(dict.fromkeys((*proven.methods, *before))))
+        if not receipts.enough(proven.options, proven.methods):
+            ttl_s = cloud.settings[IdentityConfig].receipt_ttl_s
+            return cloud.read(lambda tx: receipts.write(tx, keys, proven, ttl_s))
+        await settled(cloud, proven, ask.source)
         if counts_uses(auth):
             token, session = await cloud.write_async(lambda tx: _issue_once(tx, authority, auth, proven))
         else:
             token, session = cloud.read(lambda tx: authority.issue(tx, claim(tx, auth, proven, authority.ttl_s)))
     except Unauthorized as why:
-        raise type(why)(headers={"WWW-Authenticate": f'Keystone uri="{ask.base}/identity"'}) from None
+        why.headers = {"WWW-Authenticate": f'Keystone uri="{ask.base}/identity"'}
+        raise
     return Answer(201, authority.body(session, ask.base, _with_catalog(ask)), {**JSON, "X-Subject-Token": token})
 
 

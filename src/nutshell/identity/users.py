@@ -1,9 +1,12 @@
 """Users and their passwords (Identity API v3, "Users")."""
 
+import operator as op
 from typing import Any
 
-from nutshell.core.clock import iso_micros_z
-from nutshell.core.errors import BadRequest, Unauthorized
+import sqlalchemy as sa
+
+from nutshell.core.clock import iso_micros_z, parse_iso
+from nutshell.core.errors import BadRequest
 from nutshell.core.listing import page_answer, select_page
 from nutshell.core.render import Context
 from nutshell.core.resource import Resource, field
@@ -11,6 +14,7 @@ from nutshell.core.schema import Body
 from nutshell.core.service import Ask
 from nutshell.identity.errors import Missing
 from nutshell.identity.filters import text_filters
+from nutshell.identity.password_rules import check_strength, new_expiry, remember_former
 from nutshell.identity.passwords import Passwords
 from nutshell.identity.projects import (
     NOT_BLANK,
@@ -21,9 +25,9 @@ from nutshell.identity.projects import (
     refuse_twin,
     seen_by,
 )
-from nutshell.identity.service import call, flat, found, identity, merged_extra, named
+from nutshell.identity.service import call, flat, found, merged_extra, named
+from nutshell.identity.settings import IdentityConfig
 
-LONGEST_PASSWORD = 4096
 OPTIONS = {
     "ignore_change_password_upon_first_use": bool,
     "ignore_password_expiry": bool,
@@ -44,6 +48,8 @@ class User(Resource, service="identity", one="user", many="users", extras="keep"
     extra: dict[str, Any] = field(factory=dict, hidden=True)
     password_hash: str = field(default="", hidden=True)
     password_expires_at: float | None = field(default=None, hidden=True)
+    password_set_at: float = field(default=0.0, hidden=True)
+    password_own: bool = field(default=False, hidden=True)  # chosen by the user itself
     tokens_after: float = field(default=0.0, hidden=True)  # tokens issued before count as revoked
 
 
@@ -65,6 +71,23 @@ def links(row: User, ctx: Context) -> dict[str, str]:
 
 
 text_filters(User, "name")
+COMPARED = {"lt": op.lt, "lte": op.le, "gt": op.gt, "gte": op.ge, "eq": op.eq, "neq": op.ne}
+
+
+@User.filters_by("password_expires_at")
+def by_expiry(ask: Ask[Any], given: list[str]) -> Any:
+    """?password_expires_at=lt:2026-12-31T00:00:00Z; without a comparison: at that very time."""
+    found_all = []
+    for text in given:
+        kind, _, time = text.partition(":") if text.partition(":")[0] in COMPARED else ("eq", "", text)
+        try:
+            at = parse_iso(time)
+        except ValueError:
+            raise BadRequest(
+                f"{text!r} is no time to compare with, as lt:2026-12-31T00:00:00Z.", field="password_expires_at"
+            ) from None
+        found_all.append(COMPARED[kind](User.c("password_expires_at"), at))
+    return sa.and_(*found_all)
 
 
 class NewUser(Body, extras="keep"):
@@ -85,11 +108,6 @@ class ChangedUser(Body, extras="keep"):
     options: dict[str, Any] = field(factory=dict)
 
 
-class OwnPassword(Body):
-    password: str = field()
-    original_password: str = field()
-
-
 def new_target(ask: Ask[Any]) -> dict[str, Any]:
     return named_domain(ask, "user")
 
@@ -98,24 +116,35 @@ def target(ask: Ask[Any]) -> dict[str, Any]:
     return {**named(User)(ask), "user_id": ask.params["id"]}
 
 
-def check_password(password: str | None) -> None:
-    if password is not None and not 1 <= len(password) <= LONGEST_PASSWORD:
-        raise BadRequest(
-            f"Password validation error: the password must have 1 to {LONGEST_PASSWORD} characters.", field="password"
-        )
-
-
 def check_user_options(given: dict[str, Any]) -> None:
     for name, value in (given.get("options") or {}).items():
         if name not in OPTIONS or not isinstance(value, OPTIONS[name] | None):
             raise BadRequest(f"Invalid input for field 'options': {name!r} is no option of a user, or not of its type.")
+    rules = (given.get("options") or {}).get("multi_factor_auth_rules") or []
+    for rule in rules:
+        if not (isinstance(rule, list) and rule and all(isinstance(m, str) for m in rule)):
+            raise BadRequest("Invalid input for field 'multi_factor_auth_rules': each rule is a list of methods.")
+        if len(set(rule)) != len(rule) or rules.count(rule) > 1:
+            raise BadRequest("Invalid input for field 'multi_factor_auth_rules': something stands there twice.")
 
 
 def hashed(ask: Ask[Any]) -> str | None:
-    """Before the transaction: the given password's hash."""
+    """Before the transaction: the given password's hash. 400 for one that is not as the operator wants them."""
     password = ask.given.get("password")
-    check_password(password)
+    check_strength(ask.cloud.settings[IdentityConfig], password)
     return None if password is None else ask.cloud.port(Passwords).hash(password)
+
+
+def _password_set(ask: Ask[Any], options: dict[str, Any], own: bool = False) -> dict[str, Any]:
+    """The columns of a password that is set now; `ask.prepared` is its hash."""
+    config = ask.cloud.settings[IdentityConfig]
+    expires_at = new_expiry(config, options, ask.now, own) if ask.prepared else None
+    return {
+        "password_hash": ask.prepared or "",
+        "password_expires_at": expires_at,
+        "password_set_at": ask.now,
+        "password_own": own,
+    }
 
 
 @call("GET", "/users", "list_users", noun=User, target=listing_target)
@@ -138,7 +167,8 @@ def create_user(ask: Ask[Any]) -> User:
         raise Missing(kind="domain", id=given["domain_id"])
     _check_default_project(ask, given)
     refuse_twin(ask, User, "user", given["name"], domain_id=given["domain_id"])
-    return ask.tx.add(User(id=ask.cloud.clock.new_hex_id(), password_hash=ask.prepared or "", **given))
+    given.update(_password_set(ask, given.get("options") or {}))
+    return ask.tx.add(User(id=ask.cloud.clock.new_hex_id(), **given))
 
 
 def _check_default_project(ask: Ask[Any], given: dict[str, Any]) -> None:
@@ -149,6 +179,8 @@ def _check_default_project(ask: Ask[Any], given: dict[str, Any]) -> None:
 
 @call("PATCH", "/users/{id}", "update_user", noun=User, body=ChangedUser, target=target, before=hashed)
 def update_user(ask: Ask[Any]) -> User:
+    from nutshell.identity.logins import enabled_again
+
     row, given = found(ask, User), ask.given
     check_user_options(given)
     if "options" in given:
@@ -160,10 +192,15 @@ def update_user(ask: Ask[Any]) -> User:
         refuse_twin(ask, User, "user", given["name"], but=row.id, domain_id=row.domain_id)
     if "password" in given:
         given.pop("password")
-        given["password_hash"] = ask.prepared or ""
+        remember_former(
+            ask.tx, ask.cloud.settings[IdentityConfig], ask.cloud.clock.new_hex_id(), row.id, row.password_hash
+        )
+        given.update(_password_set(ask, given.get("options", row.options)))
         given["tokens_after"] = ask.cloud.clock.real()
     if given.get("enabled") is False and row.enabled:
         given["tokens_after"] = ask.cloud.clock.real()
+    if given.get("enabled"):
+        enabled_again(ask.tx, ask.cloud.settings[IdentityConfig], row.id)
     return ask.tx.put(row, **merged_extra(row, given))
 
 
@@ -172,31 +209,6 @@ def delete_user(ask: Ask[Any]) -> None:
     from nutshell.identity.scopes import drop_user
 
     drop_user(ask.tx, found(ask, User))
-
-
-def _verified(ask: Ask[Any]) -> str:
-    """Before the transaction: the new password's hash, if the old one is right. 401 also for an unknown user."""
-    passwords = ask.cloud.port(Passwords)
-    given = ask.given
-    user = ask.cloud.read(lambda tx: tx.get(User, ask.params["id"]))
-    check_password(given["password"])
-    right = passwords.verify(user.id if user else "", user.password_hash if user else "", given["original_password"])
-    if user is None or not right or not user.enabled:
-        raise Unauthorized()
-    if user.options.get("lock_password"):
-        raise BadRequest(
-            "You cannot change your password at this time due to password policy disallowing password changes."
-        )
-    if given["password"] == given["original_password"]:
-        raise BadRequest("The new password cannot be identical to the old one.")
-    return passwords.hash(given["password"])
-
-
-@identity.route("POST", "/users/{id}/password", public=True, body=OwnPassword, wrap="user", http=204, before=_verified)
-def change_password(ask: Ask[Any]) -> None:
-    """The user's own new password; all the user's tokens end with the old one."""
-    row = ask.tx.need(User, ask.params["id"])
-    ask.tx.put(row, password_hash=ask.prepared, tokens_after=ask.cloud.clock.real())
 
 
 def user_target(ask: Ask[Any]) -> dict[str, Any]:

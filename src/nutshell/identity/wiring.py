@@ -17,6 +17,7 @@ from nutshell.identity import (  # noqa: F401 - importing them declares their ro
     endpoint_filter,
     groups,
     limits,
+    own_password,
     policies,
     projects,
     role_assignments,
@@ -28,30 +29,34 @@ from nutshell.identity import (  # noqa: F401 - importing them declares their ro
 )
 from nutshell.identity.access import admit
 from nutshell.identity.authority import Authority
-from nutshell.identity.codec import load_key
+from nutshell.identity.keys import Keys, load_master
+from nutshell.identity.logins import INACTIVE, Gate
 from nutshell.identity.passwords import Passwords
 from nutshell.identity.port import Identity
+from nutshell.identity.renewal import RENEWAL
 from nutshell.identity.seed import seed
 from nutshell.identity.service import identity as service
-from nutshell.identity.settings import IdentityConfig
+from nutshell.identity.settings import IdentityConfig, check_settings
 
 config = IdentityConfig
 quotas: Mapping[str, int] = {}
 
 
 def wire(cloud: Cloud) -> None:
+    cloud_config, config = cloud.settings[CloudConfig], cloud.settings[IdentityConfig]
+    check_settings(config)
     cloud.ports[Passwords] = Passwords()
-    state = cloud.settings[CloudConfig].state
-    cloud.ports[credentials.Vault] = credentials.Vault(load_key(state, "credentials"))
-    key = load_key(state, "tokens")
-    authority = Authority(cloud, key, cloud.settings[IdentityConfig].token_ttl_s)
+    cloud.ports[Gate] = Gate(config, cloud.clock)
+    keys = cloud.ports[Keys] = Keys(cloud, load_master(cloud_config.state), several=bool(cloud_config.database))
+    cloud.ports[credentials.Vault] = credentials.Vault(keys)
+    authority = Authority(cloud, keys, config.token_ttl_s)
     cloud.ports[Authority] = cloud.ports[Identity] = authority
     cloud.authenticate = authority.who
     cloud.admits = admit
 
 
 def loops(cloud: Cloud) -> list[Loop]:
-    return []
+    return [INACTIVE, RENEWAL]
 
 
 __all__ = ["config", "loops", "quotas", "seed", "service", "wire"]
