@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 import nutshell
-from nutshell.cli.operating import COMMANDS
+from nutshell.cli import identity_keys, operating
 from nutshell.cli.options import find_places as _places
 from nutshell.cli.options import refusals as _refusals
 from nutshell.cli.options import state as _state
@@ -160,5 +160,5 @@ def build_tiny(target: Path) -> None:
         click.echo(f"wrote {target}")
 
 
-for _command in COMMANDS:
+for _command in (*operating.COMMANDS, *identity_keys.COMMANDS):
     cli.add_command(_command)

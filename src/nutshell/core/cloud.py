@@ -11,8 +11,8 @@ from typing import Any, TypeVar, cast
 from nutshell.core.clock import Clock
 from nutshell.core.config import Settings
 from nutshell.core.drivers import Watched
-from nutshell.core.faults import Faults
 from nutshell.core.errors import Unavailable
+from nutshell.core.faults import Faults
 from nutshell.core.policy import Rules, Who
 from nutshell.core.quota import Quotas
 from nutshell.core.service import Service

@@ -58,6 +58,8 @@ class Keys:
 
     def newest(self, purpose: str) -> tuple[int, bytes]:
         """(number, key) of the key in use."""
+        if not self._found:  # a cloud in memory that began as a copy of another
+            self._cloud.read(self._read)
         keys, now = self._found[purpose], self._cloud.clock.real()
         number = max((n for n, k in keys.items() if k.used_from <= now), default=min(keys))
         return number, keys[number].secret
