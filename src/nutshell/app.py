@@ -60,20 +60,21 @@ class Part:
     loops: Callable[[Cloud], Sequence[Loop]]
     seed: Callable[[Cloud, Tx], None]
     more: Sequence[Service] = ()  # further mounts of the same room
+    more_configs: Sequence[type] = ()  # further tables of settings
 
 
 def parts() -> list[Part]:
     found = []
     for name in SERVICES:
         module = import_module(f"nutshell.{name}.wiring")
-        more = getattr(module, "more_services", ())
-        found.append(Part(module.service, module.config, module.quotas, module.wire, module.loops, module.seed, more))
+        more = (getattr(module, "more_services", ()), getattr(module, "more_configs", ()))
+        found.append(Part(module.service, module.config, module.quotas, module.wire, module.loops, module.seed, *more))
     return found
 
 
 def tables(of: Sequence[Part]) -> list[type]:
     """Every table of settings there is."""
-    return [CloudConfig, *(p.config for p in of)]
+    return [CloudConfig, *(table for p in of for table in (p.config, *p.more_configs))]
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def build(
     traces = cloud.ports[Traces] = Traces()
     for p in of:
         p.wire(cloud)
+    traces.recorder = cloud.recorder
 
     def seed(tx: Tx) -> None:
         for p in of:

@@ -1,4 +1,4 @@
-"""The commands that ask a running cloud beyond OpenStack: faults."""
+"""The commands that ask a running cloud beyond OpenStack: faults and traces."""
 
 import json
 import os
@@ -77,10 +77,23 @@ def clear(state: Path | None, rule: str | None) -> None:
         _ask(state, "DELETE", f"/faults/{rule}" if rule else "/faults")
 
 
+@click.command("trace-request")
+@state
+@as_json
+@click.argument("request_id")
+def trace_request(state: Path | None, as_json: bool, request_id: str) -> None:
+    """Show what a request did and what followed, with times. ID: its x-openstack-request-id."""
+    with refusals():
+        from nutshell.cli.trees import request_tree
+
+        found = _ask(state, "GET", f"/requests/{request_id}")["request"]
+        click.echo(json.dumps(found) if as_json else "\n".join(request_tree(found)))
+
+
 def _ask(state: Path | None, method: str, path: str, body: Any = None) -> Any:
     from nutshell.cli.operator_client import find_client
 
     return find_client(find_places(state), os.environ).ask(method, "/nutshell/v1" + path, body)
 
 
-COMMANDS = (fault,)
+COMMANDS = (fault, trace_request)

@@ -4,11 +4,13 @@ Source: Compute API, "Create external events". Rows are always current here, so 
 answer; a grown volume is told to the guest.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from nutshell.compute.devices import Device, Kind, Phase
+from nutshell.compute.nodes import Node
 from nutshell.compute.servers.drives import is_uuid
 from nutshell.compute.servers.noun import Server
 from nutshell.compute.service import compute
@@ -87,6 +89,9 @@ class ServerOffers:
 
     def __init__(self, cloud: "Cloud") -> None:
         self._cloud = cloud
+
+    def host_names(self, tx: Tx) -> Sequence[str]:
+        return [name for (name,) in tx.sql(f"SELECT name FROM {Node.table.name}").fetchall()]
 
     def volume_extended(self, tx: Tx, volume_id: str) -> None:
         for d in tx.find(Device, kind=Kind.VOLUME, target_id=volume_id):

@@ -7,6 +7,10 @@ from nutshell.core.store import Tx
 
 
 class Servers(Protocol):
+    def host_names(self, tx: Tx) -> Sequence[str]:
+        """Every host servers may be on: what projects are not told."""
+        ...
+
     def volume_extended(self, tx: Tx, volume_id: str) -> None:
         """The volume has grown: servers that have it tell their guests, and have it among their actions."""
         ...

@@ -17,6 +17,7 @@ from nutshell.core.policy import Rules, Who
 from nutshell.core.quota import Quotas
 from nutshell.core.service import Service
 from nutshell.core.store import Store, Tx
+from nutshell.core.trace import Recorder
 
 T = TypeVar("T")
 MOST_WAITING = 200  # hashes take some 30 ms each: who comes later would wait for seconds
@@ -61,6 +62,7 @@ class Cloud:
     authenticate: Callable[[str], Who] | None = None  # a token's caller; raises Unauthorized
     admits: Callable[[Who, Service, str, str], None] | None = None  # (caller, service, method, path); raises
     faults: Faults | None = None  # failures on purpose, where the configuration allows them
+    recorder: Recorder | None = None  # keeps what requests, loops and drivers did
     ports: dict[type, Any] = field(default_factory=dict)
     mounts: dict[str, Callable[..., Any]] = field(default_factory=dict)  # first part of the path → an ASGI application
     drivers: dict[type, Any] = field(default_factory=dict)
@@ -77,7 +79,7 @@ class Cloud:
         found = self.drivers.get(kind)
         if found is None:
             raise LookupError(f"no driver of this cloud offers {kind.__name__}")
-        return cast(T, Watched(found, kind.__module__.split(".")[1], self.faults))
+        return cast(T, Watched(found, kind.__module__.split(".")[1], self.faults, self.recorder))
 
     def has_driver(self, kind: type) -> bool:
         return kind in self.drivers

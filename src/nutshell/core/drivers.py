@@ -4,6 +4,7 @@ A driver implements one or more capability Protocols (`compute/capability.py`, `
 `volume/capability.py`). `isinstance(driver, SomeCapability)` is the capability flag.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nutshell.core.faults import Faults
+    from nutshell.core.trace import Recorder
 
 
 class DriverFault(Exception):
@@ -45,22 +47,30 @@ def find_driver(kind: str, name: str, built_in: Mapping[str, str]) -> Callable[.
 
 
 class Watched:
-    """A driver as `Cloud.driver` hands it out: each call may be struck by a fault rule."""
+    """A driver as `Cloud.driver` hands it out: its calls are recorded, and may be struck by a fault rule."""
 
-    __slots__ = ("_driver", "_faults", "_service")
+    __slots__ = ("_driver", "_faults", "_recorder", "_service")
 
-    def __init__(self, driver: object, service: str, faults: "Faults | None") -> None:
-        self._driver, self._service, self._faults = driver, service, faults
+    def __init__(self, driver: object, service: str, faults: "Faults | None", recorder: "Recorder | None") -> None:
+        self._driver, self._service, self._faults, self._recorder = driver, service, faults, recorder
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._driver, name)
         if not callable(found):
             return found
-        faults, service = self._faults, self._service
+        faults, recorder, service = self._faults, self._recorder, self._service
 
         def call(*given: Any, **named: Any) -> Any:
-            if faults is not None and faults.on:
-                faults.driver(service, name, [*given, *named.values()])
-            return found(*given, **named)
+            started, why = time.time(), None
+            try:
+                if faults is not None and faults.on:
+                    faults.driver(service, name, [*given, *named.values()])
+                return found(*given, **named)
+            except Exception as failed:
+                why = failed
+                raise
+            finally:
+                if recorder is not None:
+                    recorder.driver(service, name, given, started, why)
 
         return call

@@ -47,6 +47,7 @@ class Event:
     request_id: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     seq: int = 0
+    row: Any = None  # as it then was; only for those told at the commit itself
 
 
 @dataclass(frozen=True)

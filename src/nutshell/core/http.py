@@ -58,6 +58,7 @@ class App:
         method = "WEBSOCKET" if socket else scope["method"]
         request_id = "req-" + str(uuid.uuid4())
         ask: Ask[t.Any] | None = None
+        refused: Exception | None = None
         service = self.router.service_at(path)
         try:
             found = self.router.find(path)
@@ -65,13 +66,16 @@ class App:
                 raise errors.NoRoute()
             service = found.service
             ask = await self._ask(scope, found, method, path, given, request_id)
+            ask.marks += (("began", started), ("authenticated", time.perf_counter()))
             answer = await self._answer(ask, receive, send)
         except Cut:
             hang_up(scope.get("client"))
             raise
         except Fault as fault:
+            refused = fault
             answer = self._refusal(fault, service, request_id, given)
-        except Exception:
+        except Exception as why:
+            refused = why
             log.exception("%s %s %s failed", request_id, method, path)
             answer = self._refusal(
                 Fault("The server has either erred or is incapable of performing the requested operation."),
@@ -84,6 +88,8 @@ class App:
         if socket:
             await send({"type": "websocket.close", "code": 4000 + answer.http, "reason": str(answer.http)})
             return
+        if ask is not None:
+            ask.marks.append(("answered", time.perf_counter()))
         sent = await self._send(answer, method, service, ask, request_id, send)
         self.traces.finished(
             ask,
@@ -94,6 +100,7 @@ class App:
             time.perf_counter() - started,
             sent,
             service.name if service else "",
+            refused=refused,
         )
 
     async def _ask(
@@ -173,6 +180,7 @@ class App:
             ask.body = _json(ask)
             if route.action == "*":
                 ask.route = choose_action(ask)
+        ask.marks.append(("read", time.perf_counter()))
         change = await self._struck(ask)
         answer = await self._carry_out(ask)
         return answer if change is None else change(answer)
@@ -191,15 +199,15 @@ class App:
         if route.writes:
             for attempt in (1, 2, 3):
                 try:
-                    return await asyncio.wrap_future(cloud.store.submit(lambda tx: perform(ask, tx)))
+                    return await asyncio.wrap_future(cloud.store.submit(lambda tx: _perform(ask, tx)))
                 except errors.StaleRow:
                     if attempt == 3:
                         raise
         if route.slow:
             return await asyncio.wrap_future(
-                cloud.hashing.submit(_in_request, lambda a: cloud.store.read(lambda tx: perform(a, tx)), ask)
+                cloud.hashing.submit(_in_request, lambda a: cloud.store.read(lambda tx: _perform(a, tx)), ask)
             )
-        return cloud.store.read(lambda tx: perform(ask, tx))
+        return cloud.store.read(lambda tx: _perform(ask, tx))
 
     @staticmethod
     def _refusal(fault: Fault, service: Service | None, request_id: str, headers: Mapping[str, str]) -> Answer:
@@ -250,6 +258,14 @@ def _in_request(work: Callable[[Ask[t.Any]], t.Any], ask: Ask[t.Any]) -> t.Any:
     """Run on another thread as part of the same request."""
     set_request(Request(ask.request_id, ask.who.user_id, ask.who.project_id))
     return work(ask)
+
+
+def _perform(ask: Ask[t.Any], tx: Tx) -> Answer:
+    ask.marks.append(("waited", time.perf_counter()))
+    try:
+        return perform(ask, tx)
+    finally:
+        ask.marks.append(("carried out", time.perf_counter()))
 
 
 async def _send_chunks(chunks: t.Any, send: Send) -> int:

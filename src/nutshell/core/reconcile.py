@@ -6,6 +6,7 @@ has come, several at once, each isolated: a row that fails is tried again with g
 
 import logging
 import threading
+import time
 import typing as t
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -103,14 +104,17 @@ class _Settling:
 
     def _one(self, cloud: "Cloud", row: Resource) -> None:
         again = True
+        recorder, started, failed = cloud.recorder, time.time(), None
         try:
-            set_request(Request(getattr(row, "request_id", "") or "", "", getattr(row, "project_id", "") or ""))
+            cause = getattr(row, "request_id", "") or (recorder.cause_of(row.id) if recorder is not None else "")
+            set_request(Request(cause, "", getattr(row, "project_id", "") or ""))
             self.settle(cloud, row)
             with self._lock:
                 self._pauses.pop(row.id, None)
         except StaleRow:
             pass  # somebody changed it meanwhile: look again at once
         except BaseException as why:
+            failed = why
             if isinstance(why, Fault) or why.__class__.__name__ == "DriverFault":
                 log.warning("%s: %s %s: %s", self.name, row.one, row.id, why)
             else:
@@ -119,6 +123,8 @@ class _Settling:
                 pause = min(LONGEST_PAUSE_S, 2 * self._pauses.get(row.id, (FIRST_PAUSE_S / 2, 0.0))[0])
                 self._pauses[row.id] = (pause, cloud.clock.elapsed() + pause)
         finally:
+            if recorder is not None:
+                recorder.looked(self.name, row, started, failed)
             with self._lock:
                 self._busy.discard(row.id)
             if again:

@@ -62,6 +62,7 @@ class Ask(t.Generic[N]):
     raw: bytes = b""
     target: N = None  # type: ignore[assignment]  # set before handlers of routes with an id run
     prepared: t.Any = None  # what the route's `before` returned
+    marks: list[tuple[str, float]] = field(default_factory=list)  # when which part was passed (time.perf_counter)
 
     @property
     def now(self) -> float:

@@ -83,14 +83,18 @@ class Tx:
         self.now = clock.now()
         self.events: list[Event] = []
         self.after_commit: list[Callable[[], None]] = []
-        self.sql_count = 0
+        self.sql_count, self.sql_s = 0, 0.0
         self.memo: dict[Any, Any] = {}  # for one transaction: what ports and policies looked up already
 
     # -- raw
     def sql(self, text: str, *values: Any) -> Cursor:
         """Run text with `?` placeholders."""
         self.sql_count += 1
-        return self.dialect.run(self.connection, text, values)
+        started = time.perf_counter()
+        try:
+            return self.dialect.run(self.connection, text, values)
+        finally:
+            self.sql_s += time.perf_counter() - started
 
     def execute(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> list[Any]:
         """Run a SQLAlchemy statement; the rows as tuples."""
@@ -247,6 +251,7 @@ class Tx:
                 user_id=request.user_id,
                 request_id=request.id,
                 facts=facts,
+                row=row,
             )
         )
 

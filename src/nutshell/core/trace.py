@@ -1,11 +1,11 @@
-"""What each request did: the access log, the last traces in a ring, and counters for /metrics."""
+"""What each request did: the access log, counters for /metrics, and what a recorder wants to know of it."""
 
 # house: parameters waived 2026-11-22: one line of a trace has this many columns
 
 import logging
 import time
 import typing as t
-from collections import deque
+from collections.abc import Sequence
 
 import msgspec
 
@@ -16,11 +16,31 @@ log = logging.getLogger("nutshell.access")
 NOBODY = Who()
 
 
+class Recorder(t.Protocol):
+    """Keeps what it is told, on the caller's thread: it must be quick and never fail."""
+
+    def request(self, entry: dict[str, t.Any], ask: Ask[t.Any] | None, refused: Exception | None) -> None:
+        """A request is over; `entry` is its line in the access log."""
+        ...
+
+    def driver(self, service: str, method: str, given: Sequence[t.Any], started: float, why: Exception | None) -> None:
+        """A driver's call is over; it began at `started` (time.time)."""
+        ...
+
+    def looked(self, loop: str, row: t.Any, started: float, why: BaseException | None) -> None:
+        """A loop has looked at a row."""
+        ...
+
+    def cause_of(self, resource_id: str) -> str:
+        """The id of the last request known to have changed it; "" when none is."""
+        ...
+
+
 class Traces:
     """Bounded; nothing here is ever written to the database."""
 
-    def __init__(self, keep: int = 2000) -> None:
-        self.ring: deque[dict[str, t.Any]] = deque(maxlen=keep)
+    def __init__(self, recorder: Recorder | None = None) -> None:
+        self.recorder = recorder
         self._count: dict[tuple[str, str, int], int] = {}
         self._seconds: dict[tuple[str, str], float] = {}
 
@@ -35,8 +55,10 @@ class Traces:
         sent: int,
         service: str,
         who: Who = NOBODY,
+        refused: Exception | None = None,
     ) -> None:
-        """One request is over. `who`: the caller, where there is no `ask` (mounted applications)."""
+        """One request is over. `who`: the caller, where there is no `ask` (mounted applications); `refused`: what
+        was raised instead of an answer."""
         tx = ask.tx if ask is not None else None
         who = ask.who if ask is not None else who
         entry = {
@@ -48,12 +70,14 @@ class Traces:
             "ms": round(seconds * 1000, 3),
             "bytes": sent,
             "sql": tx.sql_count if tx is not None else 0,
+            "sql_ms": round(tx.sql_s * 1000, 3) if tx is not None else 0,
             "user_id": who.user_id,
             "project_id": who.project_id,
             "service": service,
             "verb": f"{ask.route.noun.event_kind}.{ask.route.verb}" if ask is not None and ask.route.noun else "",
         }
-        self.ring.append(entry)
+        if self.recorder is not None:
+            self.recorder.request(entry, ask, refused)
         key = (service, method, http)
         self._count[key] = self._count.get(key, 0) + 1
         self._seconds[(service, method)] = self._seconds.get((service, method), 0.0) + seconds

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -190,7 +191,8 @@ class Rulebook:
     def _save(self, rule: FaultRule, calls: int, hits: int) -> None:
         self._counts[rule.id] = (calls, hits)
         text = f"UPDATE {FaultRule.table.name} SET calls = ?, hits = ? WHERE id = ?"
-        self._cloud.store.submit(lambda tx: tx.sql(text, calls, hits, rule.id).rowcount)
+        with suppress(RuntimeError):  # the store is closed: the cloud ends
+            self._cloud.store.submit(lambda tx: tx.sql(text, calls, hits, rule.id).rowcount)
 
 
 def _count_in(tx: Tx, rule: FaultRule) -> tuple[int, bool]:

@@ -3,13 +3,17 @@
 from collections.abc import Mapping, Sequence
 
 from nutshell.core.cloud import Cloud
+from nutshell.core.config import CloudConfig
 from nutshell.core.reconcile import Loop
 from nutshell.core.store import Tx
+from nutshell.operator import requests  # noqa: F401 - for its routes
 from nutshell.operator.fault_rules import Counts, FaultsConfig
+from nutshell.operator.recorder import Ring, TracesConfig
 from nutshell.operator.rulebook import Rulebook
 from nutshell.operator.service import operator as service
 
 config = FaultsConfig
+more_configs = (TracesConfig,)
 quotas: Mapping[str, int] = {}
 
 
@@ -19,6 +23,21 @@ def wire(cloud: Cloud) -> None:
     if book.enabled:
         cloud.faults = book
         book.load()
+    _record(cloud, cloud.settings[TracesConfig])
+
+
+def _record(cloud: Cloud, settings: TracesConfig) -> None:
+    ring = cloud.ports[Ring] = Ring(settings.keep, settings.keep_bytes)
+    if settings.keep <= 0:
+        return
+    cloud.recorder = ring
+    cloud.store.on_commit(ring.committed)
+    if settings.otlp_endpoint:
+        from nutshell.operator.otlp import Exporter
+
+        exporter = Exporter(settings.otlp_endpoint, settings.otlp_queue, cloud.settings[CloudConfig].region)
+        ring.finished, ring.noted = exporter.finished, exporter.noted
+        cloud.ports[Exporter] = exporter
 
 
 def loops(cloud: Cloud) -> Sequence[Loop]:
@@ -29,4 +48,4 @@ def seed(cloud: Cloud, tx: Tx) -> None:
     """Nothing: rules are set by their API."""
 
 
-__all__ = ["config", "loops", "quotas", "seed", "service", "wire"]
+__all__ = ["config", "loops", "more_configs", "quotas", "seed", "service", "wire"]
