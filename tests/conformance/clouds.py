@@ -68,7 +68,7 @@ class Cloud:
             text = answer.read()
         return json.loads(text) if text else None
 
-    def facts(self, http_image: str) -> dict[str, str]:
+    def facts(self, http_image: str, more_extensions: str) -> dict[str, str]:
         """What the configuration names of this cloud; flavors, types and roles that tests use are made."""
         images = {i["name"]: i["id"] for i in self.call("/image/v2/images")["images"]}
         networks = self.call("/network/v2.0/networks?router:external=true")["networks"]
@@ -79,6 +79,7 @@ class Cloud:
         shared = {"name": "multiattach", "extra_specs": {"multiattach": "<is> True"}}
         self.call("/volume/v3/types", {"volume_type": shared})
         self._make_roles("ResellerAdmin", "creator")
+        pool = self.call("/volume/v3/scheduler-stats/get_pools?detail=true")["pools"][0]["capabilities"]
         tiny = self.folder / "state" / "cache" / "tiny.qcow2"
         return {
             "PASSWORD": PASSWORD,
@@ -88,7 +89,11 @@ class Cloud:
             "FLAVOR": "tempest-1",
             "OTHER_FLAVOR": "tempest-2",
             "PUBLIC": networks[0]["id"],
-            "EXTENSIONS": ",".join(sorted(e["alias"] for e in extensions)),
+            "EXTENSIONS": ",".join(
+                [*sorted(e["alias"] for e in extensions), *filter(None, more_extensions.split(","))]
+            ),
+            "PROTOCOL": pool["storage_protocol"],
+            "VENDOR": pool["vendor_name"],
             "HOSTS": "1" if self.real else "2",
             "SWIFT": str("object-store" in self.services).lower(),
             "REAL": str(self.real).lower(),

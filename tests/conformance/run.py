@@ -52,7 +52,7 @@ def run_suite(suite: Suite, options: argparse.Namespace) -> Outcome | None:
         if suite.needs not in cloud.services or not suite.installed:
             return None
         with served(folder / "served") as image:
-            workspace = Workspace(options.tempest / "bin", folder, cloud.facts(image))
+            workspace = Workspace(options.tempest / "bin", folder, cloud.facts(image, suite.extensions))
             verdicts = workspace.run(ids, options.workers, suite.serial)
             failed = [i for i in ids if verdicts[i] != "passed" and i in suites.ratchet(suite.name, options.real)]
             if failed:
