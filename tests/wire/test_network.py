@@ -400,7 +400,7 @@ def test_a_port_bound_again_while_it_is_removed_is_made_again(c: Caller) -> None
 def test_subnets_are_cut_from_pools(c: Caller) -> None:
     given = {"name": "pool", "prefixes": ["10.20.0.0/25", "10.20.0.128/25"], "default_prefixlen": 26}
     pool = c.x("POST /subnetpools", {"subnetpool": given})["subnetpool"]
-    assert (pool["prefixes"], pool["min_prefixlen"], pool["max_prefixlen"]) == (["10.20.0.0/24"], 8, 32)
+    assert (pool["prefixes"], pool["min_prefixlen"], pool["max_prefixlen"]) == (["10.20.0.0/24"], "8", "32")
     network = c.x("POST /networks", {"network": {}})["network"]
     one = {"network_id": network["id"], "ip_version": 4, "subnetpool_id": pool["id"]}
     cidrs = [c.x("POST /subnets", {"subnet": one | extra})["subnet"]["cidr"] for extra in ({}, {"prefixlen": 25})]

@@ -91,11 +91,12 @@ def _availabilities(ask: Ask[Any], rows: list[Network]) -> list[dict[str, Any]]:
 
 
 def _size(of: int) -> int | float:
-    """JSON numbers beyond 64 bits are floats."""
-    return of if of < 2**63 else float(of)
+    """JSON numbers of more than 64 bits are floats."""
+    return of if of < 2**64 else float(of)
 
 
 @network.route("GET", "/floatingip_pools", rule="get_floatingip_pool")
+@network.route("GET", "/floatingip-pools", rule="get_floatingip_pool")
 def pools(ask: Ask[Any]) -> dict[str, Any]:
     """Subnets of external networks the caller sees."""
     page = select_page(ask, Network, external=True)

@@ -30,7 +30,9 @@ def create_each(ask: Ask[Any], noun: type[N], make: Callable[[Ask[Any], Given], 
         items = body[noun.many]
         if not isinstance(items, list) or not items:
             raise BadRequest("Resources required")
-        rows = [make(ask, read(ask, noun, item)) for item in items]
+        # each may be wrapped in its name once more, as an object alone is
+        bare = [i[noun.one] if isinstance(i, dict) and set(i) == {noun.one} else i for i in items]
+        rows = [make(ask, read(ask, noun, item)) for item in bare]
         return Answer(201, {noun.many: render_rows(ask, noun, rows, "detail")})
     if noun.one not in body:
         raise BadRequest(f"Unable to find '{noun.one}' in request body")

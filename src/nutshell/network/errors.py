@@ -152,6 +152,10 @@ class GatewayConflictWithAllocationPools(errors.Conflict):
     """Gateway ip {ip} conflicts with allocation pool {pool}."""
 
 
+class NetworkMTUSubnetConflict(errors.Conflict):
+    """Invalid MTU {mtu} for network {id}: a subnet of its needs at least {least}."""
+
+
 class GatewayIpInUse(errors.Conflict):
     """Current gateway ip {ip} already in use by port {port_id}. Unable to update."""
 
@@ -256,6 +260,10 @@ class SecurityGroupInUse(errors.Conflict):
     """Security Group {id} in use."""
 
 
+class SecurityGroupsOfBothKinds(errors.Conflict):
+    """A port cannot have both stateful and stateless security groups: {ids}."""
+
+
 class SecurityGroupCannotRemoveDefault(errors.Conflict):
     """Insufficient rights for removing default security group."""
 
@@ -337,6 +345,12 @@ class FloatingIPPortAlreadyAssociated(errors.Conflict):
     """Cannot associate floating IP {ip} ({id}) with port {port_id} using fixed IP {fixed_ip}, as that fixed IP already has a floating IP on external network {network_id}."""
 
 
+class RbacPolicyOnOthers(errors.BadRequest):
+    """Invalid input for operation: Only admins can manipulate policies on objects they do not own."""
+
+    code = "InvalidInput"
+
+
 class DuplicateRbacPolicy(errors.Conflict):
     """An RBAC policy already exists with those values."""
 
@@ -349,8 +363,10 @@ class QuotaResourceUnknown(errors.NotFound):
     """Unknown quota resources ['{name}']."""
 
 
-class InvalidQuotaValue(errors.Conflict):
-    """Change would make usage less than 0 for the following resources: {unders}."""
+class QuotaBelowUsage(errors.BadRequest):
+    """Bad quota request: the limits of {unders} would be below what is used; without check_limit they are set."""
+
+    code = "BadRequest"
 
 
 class ProjectQuotaNotFound(errors.NotFound):

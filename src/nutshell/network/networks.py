@@ -1,6 +1,6 @@
 """Networks: isolated segments, a project's own, shared, or leading out (Networking API v2.0, "Networks")."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from nutshell.network.removals import remove_from_world
 from nutshell.network.rowfacts import standard
 from nutshell.network.service import ADMIN, ADMIN_OR_SERVICE, MEMBER, READER, network, reads
 
-LOWEST_MTU = 68  # RFC 791
+LOWEST_MTU = {4: 68, 6: 1280}  # RFC 791, RFC 8200
 LAST_SEGMENT = 2**24 - 1
 ZONE = "nova"
 
@@ -162,7 +162,7 @@ def make(ask: Ask[Any], given: Given) -> Network:
     is_shared = given.pop("shared", False)
     external = given.get("external", False)
     config = ask.cloud.settings[NetworkConfig]
-    given["mtu"] = _mtu(given.get("mtu", 0), config.mtu(external))
+    given["mtu"] = chosen_mtu(given.get("mtu", 0), config.mtu(external))
     given["segment"] = _segment(ask.tx, given)
     for zone in given.get("availability_zone_hints", ()):
         if zone != ZONE:
@@ -177,14 +177,19 @@ def make(ask: Ask[Any], given: Given) -> Network:
     return row
 
 
-def _mtu(wanted: int, most: int) -> int:
+def chosen_mtu(wanted: int, most: int) -> int:
     if wanted == 0:
         return most
     if wanted > most:
         raise errors.InvalidInput(f"Requested MTU is too big, maximum is {most}")
-    if wanted < LOWEST_MTU:
-        raise errors.InvalidInput(f"Requested MTU is too small, minimum is {LOWEST_MTU}")
     return wanted
+
+
+def check_mtu(network_id: str, mtu: int, versions: Iterable[int]) -> None:
+    """Subnets of these IP versions can be carried with this MTU, or 409."""
+    least = max((LOWEST_MTU[v] for v in versions), default=0)
+    if mtu < least:
+        raise errors.NetworkMTUSubnetConflict(id=network_id, mtu=mtu, least=least)
 
 
 def _segment(tx: Tx, given: Given) -> int:
@@ -235,7 +240,9 @@ def update(ask: Ask[Network]) -> Network:
     allow(ask, "update_network", given, row.policy_target(), Network)
     config = ask.cloud.settings[NetworkConfig]
     if "mtu" in given:
-        given["mtu"] = _mtu(given["mtu"], config.mtu(given.get("external", row.external)))
+        given["mtu"] = chosen_mtu(given["mtu"], config.mtu(given.get("external", row.external)))
+        found = ask.tx.sql("SELECT DISTINCT ip_version FROM network_subnets WHERE network_id = ?", row.id).fetchall()
+        check_mtu(row.id, given["mtu"], [version for (version,) in found])
     if "shared" in given:
         _share(ask, row, given.pop("shared"))
     if given.get("external", row.external) != row.external:

@@ -319,7 +319,11 @@ def change_port(cloud: Cloud, tx: Tx, who: Who, row: Port, given: Given) -> Port
         given["binding_host_id"] = given["binding_host_id"] or ""
     if "binding_profile" in given:
         given["binding_profile"] = given["binding_profile"] or {}
+    if not given.get("admin_state_up", True):
+        given["status"] = "DOWN"
     new = tx.put(row, **given)
+    if new.device_owner == "network:dhcp":
+        mark(tx, Network.table.name, [new.network_id])
     if row.binding_host_id and not new.binding_host_id:
         return withdraw(tx, new)
     if new.device_owner in ("network:router_interface", "network:router_gateway"):

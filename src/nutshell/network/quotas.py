@@ -90,7 +90,7 @@ def update(ask: Ask[Any]) -> dict[str, Any]:
         used = ask.cloud.quotas.used(ask.tx, project_id, list(values)) if values else {}
         under = sorted(n.partition(".")[2] for n, v in values.items() if 0 <= v < used[n])
         if under:
-            raise errors.InvalidQuotaValue(unders=under)
+            raise errors.QuotaBelowUsage(unders=under)
     ask.cloud.quotas.set_limits(ask.tx, project_id, values)
     return {"quota": _limits(ask, project_id)}
 

@@ -9,12 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from nutshell.core.policy import Who, who_value
+from nutshell.core.render import Context
 from nutshell.core.resource import Resource, field
 from nutshell.core.service import Ask
 from nutshell.core.store import Tx
 from nutshell.network import errors
 from nutshell.network.bodies import Given, allow, create_each, create_target, read_changes, take
-from nutshell.network.rowfacts import standard, uuid_of
+from nutshell.network.rowfacts import uuid_of
 from nutshell.network.service import KINDS, MEMBER, READER, network, reads
 
 SHARED, EXTERNAL = "access_as_shared", "access_as_external"
@@ -39,7 +40,15 @@ class RbacPolicy(
     target_tenant: str = field(write="create update", max_length=255)
 
 
-standard(RbacPolicy, tags=False)
+@RbacPolicy.shows("tenant_id")
+def owner(row: RbacPolicy, ctx: Context) -> str:
+    return row.project_id
+
+
+@RbacPolicy.filters_by("tenant_id")
+def by_owner(ask: Ask[Any], values: list[str]) -> Any:
+    return RbacPolicy.c("project_id").in_(values)
+
 
 WILDCARD = "rule:admin_only or not field:rbac_policy:target_tenant=*"
 network.policy(
@@ -119,15 +128,25 @@ def _create(ask: Ask[Any], given: Given) -> RbacPolicy:
     allow(ask, "create_rbac_policy", given, create_target(given), RbacPolicy)
     owner = ask.tx.sql(f"SELECT project_id FROM {TABLES[kind]} WHERE id = ?", object_id).fetchone()
     if owner is None or not (ask.who.project_id == owner[0] or ask.may("context_is_admin")):
+        known = any(reaches(targets(ask.tx, [object_id], way).get(object_id), ask.who) for way in ACTIONS[kind])
+        if owner is not None and known:  # what is shared with the caller is no secret
+            raise errors.RbacPolicyOnOthers()
         raise KINDS[kind](id=object_id)
     same = {"object_id": object_id, "action": given["action"], "target_tenant": given["target_tenant"]}
     if ask.tx.count(RbacPolicy, **same):
         raise errors.DuplicateRbacPolicy()
     take(ask, given["project_id"], "rbac_policy")
     row = ask.tx.add(RbacPolicy(id=ask.new_id(), **given))
-    if given["action"] == EXTERNAL:
-        ask.tx.sql("UPDATE network_networks SET external = true, generation = generation + 1 WHERE id = ?", object_id)
+    _changed(ask.tx, row)
     return row
+
+
+def _changed(tx: Tx, row: RbacPolicy) -> None:
+    """The object has one revision more; a network leads out as long as somebody may use it so."""
+    tx.sql(f"UPDATE {TABLES[row.object_type]} SET generation = generation + 1 WHERE id = ?", row.object_id)
+    if row.action == EXTERNAL:
+        left = tx.count(RbacPolicy, object_id=row.object_id, action=EXTERNAL) > 0
+        tx.sql("UPDATE network_networks SET external = ? WHERE id = ?", left, row.object_id)
 
 
 @network.verb(RbacPolicy, "update", rule="update_rbac_policy", body=None)
@@ -138,33 +157,49 @@ def update(ask: Ask[RbacPolicy]) -> RbacPolicy:
     target = given.get("target_tenant", row.target_tenant)
     if target == row.target_tenant:
         return row
-    _refuse_if_used(ask, row)
+    _refuse_if_used(ask.tx, row, target)
     if ask.tx.count(RbacPolicy, object_id=row.object_id, action=row.action, target_tenant=target):
         raise errors.DuplicateRbacPolicy()
-    return ask.tx.put(row, target_tenant=target)
+    row = ask.tx.put(row, target_tenant=target)
+    _changed(ask.tx, row)
+    return row
 
 
 @network.verb(RbacPolicy, "delete", rule="delete_rbac_policy")
 def delete(ask: Ask[RbacPolicy]) -> None:
     row = ask.target
-    _refuse_if_used(ask, row)
+    _refuse_if_used(ask.tx, row)
     ask.tx.drop(row)
+    _changed(ask.tx, row)
     ask.cloud.quotas.give_back(ask.tx, row.project_id, {"network.rbac_policy": 1})
 
 
-def _refuse_if_used(ask: Ask[Any], row: RbacPolicy) -> None:
-    """A project that has ports on the network keeps its grant, unless another policy grants the same."""
-    if row.object_type != "network" or row.action != SHARED:
-        return
-    others = {r.target_tenant for r in ask.tx.find(RbacPolicy, object_id=row.object_id, action=SHARED)}
-    others.discard(row.target_tenant)
+# Which projects use an object by which kind of grant.
+USERS = {
+    ("network", SHARED): "SELECT DISTINCT p.project_id FROM network_ports p JOIN network_networks n"
+    " ON n.id = p.network_id WHERE p.network_id = ? AND p.project_id != n.project_id AND p.project_id != ''",
+    ("network", EXTERNAL): "SELECT r.project_id FROM network_routers r JOIN network_networks n"
+    " ON n.id = r.gateway_network_id WHERE n.id = ? AND r.project_id != n.project_id"
+    " UNION SELECT f.project_id FROM network_floatingips f JOIN network_networks n ON n.id = f.floating_network_id"
+    " WHERE n.id = ? AND f.project_id != n.project_id",
+    ("security_group", SHARED): "SELECT DISTINCT p.project_id FROM network_membership m JOIN network_ports p"
+    " ON p.id = m.port_id JOIN network_security_groups g ON g.id = m.group_id"
+    " WHERE m.group_id = ? AND p.project_id != g.project_id",
+}
+
+
+def _refuse_if_used(tx: Tx, row: RbacPolicy, instead: str = "") -> None:
+    """A project that uses the object keeps its grant, unless another policy (or that in its place) grants the same.
+    Of the default external network everybody keeps his."""
+    others = {r.target_tenant for r in tx.find(RbacPolicy, object_id=row.object_id, action=row.action)}
+    others = others - {row.target_tenant} | ({instead} if instead else set())
     if "*" in others:
         return
-    users = ask.tx.sql(
-        "SELECT DISTINCT p.project_id FROM network_ports p JOIN network_networks n ON n.id = p.network_id"
-        " WHERE p.network_id = ? AND p.project_id != n.project_id AND p.project_id != ''",
-        row.object_id,
-    ).fetchall()
-    using = {project for (project,) in users} - others
+    text = USERS[row.object_type, row.action]
+    using = {project for (project,) in tx.sql(text, *[row.object_id] * text.count("?")).fetchall()} - others
     if using if row.target_tenant == "*" else row.target_tenant in using:
         raise errors.RbacPolicyInUse(object_id=row.object_id)
+    if row.action == EXTERNAL and row.target_tenant == "*":
+        default = tx.sql("SELECT is_default FROM network_networks WHERE id = ?", row.object_id).fetchone()
+        if default is not None and default[0]:
+            raise errors.RbacPolicyInUse(object_id=row.object_id)

@@ -172,9 +172,7 @@ def _set_gateway(ask: Ask[Any], row: Router, info: Given, rule: str) -> Router:
             "device_id": row.id,
             "fixed_ips": fixed or None,
         }
-        old = add_port(ask.cloud, ask.tx, Who(), outside, facts)
-        if not old.fixed_ips:
-            raise errors.BadResource(resource="router", why=f"No IPs available for external network {outside.id}.")
+        old = add_port(ask.cloud, ask.tx, Who(), outside, facts)  # a network without subnets gives no address
     elif fixed is not None:
         old = change_port(ask.cloud, ask.tx, Who(), old, {"fixed_ips": fixed})
     return ask.tx.put(

@@ -143,13 +143,18 @@ def choose_groups(
     if asked and not secure:
         raise errors.PortSecurityAndIPRequiredForSecurityGroups()
     found: list[str] = []
+    kinds: set[bool] = set()
     for group_id in asked:
         uuid_of("security_groups", group_id)
         row = tx.get(SecurityGroup, group_id)
         if row is None or (row.project_id != project_id and not seen(cloud, tx, who, SecurityGroup, "id", group_id)):
             raise errors.SecurityGroupNotFound(id=group_id)
-        if group_id not in found:
-            found.append(group_id)
+        if group_id in found:
+            raise errors.InvalidAttribute(name="security_groups", why=f"Duplicate items in the list: '{group_id}'")
+        found.append(group_id)
+        kinds.add(row.stateful)
+    if len(kinds) > 1:
+        raise errors.SecurityGroupsOfBothKinds(ids=", ".join(found))
     return found
 
 

@@ -22,18 +22,21 @@ ADMIN_OR_SERVICE = "rule:admin_only or rule:service_api"
 
 
 def page_links(ask: Ask[Any], many: str, rows: Sequence[Any], more: bool) -> dict[str, Any]:
-    """`networks_links`, when the client asked for pages."""
-    if not ask.query.get("limit") or not rows:
+    """`networks_links`, when the client asked for pages: on beyond every full page, back before every one but the
+    last in reverse, which is the one that is not full. Beyond an empty page back means from the end."""
+    if not ask.query.get("limit"):
         return {}
     found = []
     kept = [(k, v) for k, values in ask.query.items() if k not in ("marker", "page_reverse") for v in values]
     reverse = ask.flag("page_reverse")
     here = ask.url + ask.path.split(ask.service.mount, 1)[-1].split("/v2.0", 1)[-1]
-    if more or (reverse and ask.asked("marker")):
-        found.append({"rel": "next", "href": f"{here}?{urlencode([*kept, ('marker', rows[-1].id)])}"})
-    if ask.asked("marker") and (more or not reverse):
-        backward = urlencode([*kept, ("marker", rows[0].id), ("page_reverse", "True")])
-        found.append({"rel": "previous", "href": f"{here}?{backward}"})
+    full = len(rows) >= int(ask.asked("limit"))
+    if full or reverse:
+        ahead = [("marker", rows[-1].id)] if rows else []
+        found.append({"rel": "next", "href": f"{here}?{urlencode([*kept, *ahead])}"})
+    if full or not reverse:
+        behind = [("marker", rows[0].id)] if rows else []
+        found.append({"rel": "previous", "href": f"{here}?{urlencode([*kept, *behind, ('page_reverse', 'True')])}"})
     return {f"{many}_links": found} if found else {}
 
 

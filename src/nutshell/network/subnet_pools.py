@@ -1,9 +1,10 @@
 """Subnet pools: prefixes from which subnets are cut (Networking API v2.0, "Subnet pools extension")."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import collapse_addresses, ip_network
 from typing import Any
 
+from nutshell.core.render import Context
 from nutshell.core.resource import Resource, field
 from nutshell.core.service import Ask
 from nutshell.core.store import Tx
@@ -49,6 +50,14 @@ network.policy(
     }
 )
 reads(SubnetPool)
+
+
+def _as_text(name: str) -> Callable[[SubnetPool, Context], str]:
+    return lambda row, ctx: str(getattr(row, name))
+
+
+for _length in ("default_prefixlen", "min_prefixlen", "max_prefixlen"):  # numbers as text, as clients know them
+    SubnetPool.shows(_length)(_as_text(_length))
 
 
 @network.verb(SubnetPool, "create", rule="create_subnetpool", body=None)

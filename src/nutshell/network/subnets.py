@@ -24,7 +24,7 @@ from nutshell.network.bodies import (
     revision_matches,
     take,
 )
-from nutshell.network.networks import Network
+from nutshell.network.networks import Network, check_mtu
 from nutshell.network.rbacs import EXTERNAL, SHARED, granted
 from nutshell.network.rowfacts import standard, uuid_of
 from nutshell.network.service import ADMIN_OR_SERVICE, NET_MEMBER, NET_READER, network, reads
@@ -95,6 +95,15 @@ def shared_column(who: Who) -> sa.ColumnElement[bool]:
     return granted(Subnet, "network_id", SHARED, who)
 
 
+@Subnet.filters_by("shared")
+def by_shared(ask: Ask[Any], values: list[str]) -> Any:
+    """Shared is a subnet whose network is."""
+    from nutshell.core.perform import _bound  # the caller's values, filled in
+
+    condition = _bound(ask, granted(Subnet, "network_id", SHARED, ask.who))[0]
+    return condition if values[-1].lower() in ("true", "1") else sa.not_(condition)
+
+
 @Subnet.policy_column("router:external")
 def external_column(who: Who) -> sa.ColumnElement[bool]:
     return granted(Subnet, "network_id", EXTERNAL, who)
@@ -129,6 +138,7 @@ def make(ask: Ask[Any], given: Given) -> Subnet:
                 f"Requested subnet with cidr: {given['cidr']} for network: {parent.id} overlaps with another subnet"
             )
     take(ask, given["project_id"], "subnet")
+    check_mtu(parent.id, parent.mtu, [given["ip_version"]])
     row = ask.tx.add(Subnet(id=subnet_id, network_project_id=parent.project_id, **given))
     mark(ask.tx, "network_networks", [parent.id])
     if row.auto:
@@ -212,6 +222,7 @@ def update(ask: Ask[Subnet]) -> Subnet:
     subnet_plan.check_modes(row.ip_version, dhcp, row.ipv6_ra_mode, row.ipv6_address_mode, row.cidr)
     _replan(ask, row, given)
     row = ask.tx.put(row, **given)
+    ask.tx.put(ask.tx.need(Network, row.network_id))  # its revision counts its subnets' changes
     mark(ask.tx, "network_networks", [row.network_id])
     serve_dhcp(ask.cloud, ask.tx, ask.tx.need(Network, row.network_id))
     mark_routers(ask.tx, row.network_id)

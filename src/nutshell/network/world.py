@@ -10,7 +10,7 @@ import msgspec
 
 from nutshell.core.store import Tx
 from nutshell.network import capability as driver
-from nutshell.network.networks import Network
+from nutshell.network.networks import LOWEST_MTU, Network
 from nutshell.network.ports import Port, hostname_of
 from nutshell.network.routers import GATEWAY, INTERFACE, Router
 from nutshell.network.rule_plan import number_of
@@ -46,7 +46,7 @@ def _network(
     return driver.Network(
         network_id=row.id,
         segment=row.segment,
-        mtu=row.mtu,
+        mtu=max(row.mtu, LOWEST_MTU[4]),  # less is kept and shown; no link has less
         external=row.external,
         subnets=tuple(_subnet(s, listens.get(s.id), leases.get(s.id, [])) for s in subnets),
         dns_domain=domain.rstrip("."),
