@@ -344,7 +344,7 @@ def test_import_of_staged_data(cloud: app.Running) -> None:
     assert call(cloud, "POST", f"{path}/import", json={"method": {"name": "magic"}}).status_code == 400
     assert call(cloud, "POST", f"{path}/import", json=order).status_code == 202
     row = cloud.cloud.read(lambda tx: tx.need(Image, made["id"]))
-    from nutshell.image.imports import settle
+    from nutshell.image.importing import settle
 
     settle(cloud.cloud, row)
     assert call(cloud, "GET", path).json()["status"] == "active"

@@ -3,7 +3,8 @@ data"; RFC 9110 section 14 for ranges)."""
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from nutshell.core.cloud import Cloud
@@ -12,7 +13,6 @@ from nutshell.core.errors import (
     Conflict,
     Forbidden,
     Gone,
-    QuotaExceeded,
     RangeNotSatisfiable,
     StaleRow,
     TooLarge,
@@ -20,12 +20,16 @@ from nutshell.core.errors import (
 )
 from nutshell.core.service import Answer, Ask
 from nutshell.core.store import Tx
-from nutshell.image.files import CHUNK, ImageFiles, Receiver, Sums
+from nutshell.image import limits, signatures
+from nutshell.image.cache import ImageCache, queue
+from nutshell.image.files import CHUNK, ImageFiles, Receiver, Sums, TooMuch
 from nutshell.image.formats import ImageRefused
 from nutshell.image.images import Image, Status, load
 from nutshell.image.service import image, is_admin
+from nutshell.image.stores import FileStore, ImageStore, StoreFault, Stores
 
 Receive = Callable[[], Any]
+UNKNOWN = 1 << 62  # more bytes than anything has
 
 
 class ClientLeft(Exception):
@@ -53,14 +57,15 @@ def begin(tx: Tx, row: Image, status: Status) -> Image:
     return tx.put(row, status=status, verb="upload")
 
 
-def activate(cloud: Cloud, tx: Tx, row: Image, sums: Sums) -> Image:
-    """The data is in its place: the image can be used."""
-    try:
-        cloud.quotas.take(tx, row.project_id or "", {"image.image_size_total": 0})
-    except QuotaExceeded as why:
-        raise TooLarge(f"Image exceeds the storage quota: {why}") from None
+def activate(cloud: Cloud, tx: Tx, row: Image, sums: Sums, places: Sequence[Mapping[str, Any]] | None = None) -> Image:
+    """The data is in its place (the default store's, if nothing else is said): the image can be used."""
+    if places is None:
+        store = cloud.port(Stores).default
+        address = store.address(row.id) if isinstance(store, FileStore) else ""
+        places = [{"store": store.id, "url": address, "metadata": {}}]
     return tx.put(
         row,
+        locations=[dict(one) for one in places],
         status=Status.ACTIVE,
         size=sums.size,
         virtual_size=sums.virtual_size,
@@ -76,7 +81,7 @@ def back_to_queued(tx: Tx, image_id: str, before: Status) -> None:
     """The data did not come: another upload may be tried."""
     row = tx.get(Image, image_id)
     if row is not None and row.status == before:
-        tx.put(row, status=Status.QUEUED, size=None, virtual_size=None, verb="upload_failed")
+        tx.put(row, status=Status.QUEUED, size=None, virtual_size=None, locations=[], verb="upload_failed")
 
 
 async def receive_into(cloud: Cloud, receiver: Receiver, receive: Receive) -> None:
@@ -110,26 +115,43 @@ async def receive_into(cloud: Cloud, receiver: Receiver, receive: Receive) -> No
 async def upload(ask: Ask[Any], receive: Receive) -> Answer:
     check_media_type(ask)
     cloud, image_id = ask.cloud, ask.params["image_id"]
-    row = await take_data(ask, receive, Status.SAVING)
-    files = files_of(cloud)
+    stores, files = cloud.port(Stores), files_of(cloud)
+    store = stores.need(ask.headers.get("x-image-meta-store", stores.default.id))
+    if store.read_only:
+        raise Conflict(f"Store {store.id} cannot be written.")
+    _, sums = await take_data(ask, receive, Status.SAVING)
     try:
-        sums = row[1]
-        await cloud.write_async(lambda tx: activate(cloud, tx, tx.need(Image, image_id), sums))
-    except Exception:
+        places = None
+        if store is not stores.default:
+            places = [await cloud.in_thread(lambda: _into(store, image_id, files.path(image_id)))]
+        await cloud.write_async(lambda tx: activate(cloud, tx, tx.need(Image, image_id), sums, places))
+        if places is not None:
+            files.remove(image_id)
+    except Exception as why:
         files.remove(image_id)
         await cloud.write_async(lambda tx: back_to_queued(tx, image_id, Status.SAVING))
+        if isinstance(why, StoreFault):
+            raise TooLarge(str(why)) from None
         raise
     finally:
         files.let_go(image_id)
     return Answer(204)
 
 
+def _into(store: ImageStore, image_id: str, source: Path) -> dict[str, Any]:
+    return {"store": store.id, "url": store.put(image_id, source), "metadata": {}}
+
+
 @image.route("PUT", "/images/{image_id}/stage", rule="upload_image", noun=Image, verb="stage", against=load, http=204,
              streams=True)  # fmt: skip
 async def stage(ask: Ask[Any], receive: Receive) -> Answer:
     check_media_type(ask)
-    await take_data(ask, receive, Status.UPLOADING)
-    files_of(ask.cloud).let_go(ask.params["image_id"])
+    cloud, image_id = ask.cloud, ask.params["image_id"]
+    _, sums = await take_data(ask, receive, Status.UPLOADING)
+    try:
+        await cloud.write_async(lambda tx: tx.put(tx.need(Image, image_id), size=sums.size, verb="stage"))
+    finally:
+        files_of(cloud).let_go(image_id)
     return Answer(204)
 
 
@@ -138,17 +160,27 @@ async def take_data(ask: Ask[Any], receive: Receive, status: Status) -> tuple[Im
     cloud, image_id, files = ask.cloud, ask.params["image_id"], files_of(ask.cloud)
     if not files.claim(image_id):
         raise Conflict(f"The image {image_id} is receiving data already")
+    name = "image_size_total" if status == Status.SAVING else "image_stage_total"
+
+    def start(tx: Tx) -> tuple[Image, int | None]:
+        row = tx.need(Image, image_id)
+        limits.check_uploading(cloud, tx, row.project_id or "")
+        return begin(tx, row, status), limits.room(cloud, tx, row.project_id or "", name)
+
     try:
-        row = await cloud.write_async(lambda tx: begin(tx, tx.need(Image, image_id), status))
+        row, most = await cloud.write_async(start)
     except BaseException:
         files.let_go(image_id)
         raise
     saving = status == Status.SAVING
     target = files.path(image_id) if saving else files.staged(image_id)
     try:
-        with Receiver(files, image_id, row.disk_format if saving else None) as receiver:
+        checks = signatures.verifier(cloud, row.extra) if saving else None
+        with Receiver(files, image_id, row.disk_format if saving else None, also=checks, most=most) as receiver:
             await receive_into(cloud, receiver, receive)
             _check_length(ask, receiver.size)
+            if checks is not None:
+                checks.verify()
             sums = await cloud.in_thread(lambda: receiver.keep(target))
         if cloud.read(lambda tx: tx.get(Image, image_id)) is None:
             files.remove(image_id)
@@ -160,6 +192,8 @@ async def take_data(ask: Ask[Any], receive: Receive, status: Status) -> tuple[Im
         await cloud.write_async(lambda tx: back_to_queued(tx, image_id, status))
         if isinstance(why, ImageRefused):
             raise UnsupportedMediaType(f"Image content does not match disk_format or is not allowed: {why}") from None
+        if isinstance(why, TooMuch):
+            raise TooLarge(f"Resource {name} is over limit: there is room for {most} bytes") from None
         if isinstance(why, ClientLeft):
             raise BadRequest("The client went away before its data was whole.") from None
         if isinstance(why, OSError):
@@ -182,20 +216,26 @@ def download(ask: Ask[Any]) -> Answer:
     row: Image = ask.target
     if row.status == Status.DEACTIVATED and not is_admin(ask):
         raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
-    if row.status not in (Status.ACTIVE, Status.DEACTIVATED) or row.size is None:
+    if row.status not in (Status.ACTIVE, Status.DEACTIVATED) or not row.locations:
         return Answer(204)
-    start, end = 0, row.size
+    start, end = 0, row.size if row.size is not None else UNKNOWN
     headers = {"Content-Type": "application/octet-stream"}
     http = 200
-    asked = read_range(ask.headers, row.size)
+    asked = read_range(ask.headers, end)
     if asked is not None:
         start, end = asked
         http = 206
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{row.size}"
     if row.checksum:
         headers["Content-MD5"] = row.checksum
-    headers["Content-Length"] = str(end - start)
-    path = files_of(ask.cloud).path(row.id)
+    if row.size is not None:
+        headers["Content-Length"] = str(end - start)
+    stores, cache = ask.cloud.port(Stores), ask.cloud.port(ImageCache)
+    path = stores.local(row.locations) or cache.file(row.id)
+    if path is None:
+        one = stores.sorted(row.locations)[0]
+        ask.cloud.store.submit(lambda tx: queue(ask.cloud, tx, row.id))
+        return Answer(http, None, headers, chunks=_remote(ask.cloud, one, start, end))
     try:
         source = open(path, "rb")  # noqa: SIM115 - the generator closes it; opened here, a delete does not disturb us
     except FileNotFoundError:
@@ -213,6 +253,13 @@ async def _chunks(cloud: Cloud, source: Any, start: int, end: int) -> AsyncItera
                 return
             left -= len(data)
             yield data
+
+
+async def _remote(cloud: Cloud, one: Mapping[str, Any], start: int, end: int) -> AsyncIterator[bytes]:
+    """From a store elsewhere, as it comes."""
+    chunks = cloud.port(Stores).need(one["store"]).read(one["url"], start, end)
+    while data := await cloud.in_thread(lambda: next(chunks, b"")):
+        yield data
 
 
 def read_range(headers: Any, size: int) -> tuple[int, int] | None:

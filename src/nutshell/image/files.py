@@ -4,15 +4,17 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from nutshell.image.formats import Inspector
 
 CHUNK = 1 << 20
+WORTH_A_THREAD = 1 << 16
 PARTIAL, STAGED = ".part", ".staged"
 
 
@@ -67,10 +69,10 @@ class ImageFiles:
     def keep(self, source: Path, target: Path) -> None:
         """Give a whole file its final name, on disk when this returns (in real mode)."""
         if self.durable:
-            _sync(source)
+            sync(source)
         os.replace(source, target)
         if self.durable:
-            _sync(self.directory)
+            sync(self.directory)
 
     def remove(self, image_id: str) -> None:
         """Everything of an image; absent is success."""
@@ -80,56 +82,118 @@ class ImageFiles:
     def found(self) -> Iterator[tuple[str, Path]]:
         """(image id, file) of all that lies here."""
         for path in self.directory.iterdir():
+            if path.is_dir():
+                continue
             yield path.name.split(".")[0], path
 
 
-class Receiver:
-    """Writes data as it comes, hashing and judging it on the way. Use as a context: what was not kept is removed."""
+class Watcher(Protocol):
+    """What else wants to see all data (a signature's check)."""
 
-    def __init__(self, files: ImageFiles, image_id: str, declared: str | None) -> None:
-        self._files = files
-        self._partial = files.directory / f"{image_id}{PARTIAL}"
-        self._out: BinaryIO = open(self._partial, "wb")  # noqa: SIM115 - closed by the context
-        self._inspector = Inspector(declared, any_raw=files.any_raw) if declared is not None else None
+    def update(self, data: bytes) -> None: ...
+
+
+class Digests:
+    """md5 and sha512 of data, and whoever else sees it, each on a thread of its own. Use as a context."""
+
+    def __init__(self, also: Watcher | None = None) -> None:
         self._md5, self._sha = hashlib.md5(usedforsecurity=False), hashlib.sha512()
+        self._watchers: list[Watcher] = [self._md5, self._sha] + ([also] if also is not None else [])
+        self._threads = ThreadPoolExecutor(len(self._watchers), "digest")  # starts none before it is used
+
+    def __enter__(self) -> "Digests":
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        self._threads.shutdown()
+
+    def feed(self, data: bytes, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Hash the next bytes; `meanwhile` is done beside it."""
+        if len(data) < WORTH_A_THREAD:
+            meanwhile()
+            for one in self._watchers:
+                one.update(data)
+            return
+        under_way = [self._threads.submit(one.update, data) for one in self._watchers]
+        try:
+            meanwhile()
+        finally:
+            wait(under_way)
+
+    def sums(self, size: int, virtual_size: int) -> Sums:
+        return Sums(size, virtual_size, self._md5.hexdigest(), self._sha.hexdigest())
+
+
+class Receiver:
+    """Writes data as it comes, hashing and judging it on the way. Use as a context: what was not kept is removed.
+
+    `most`: TooMuch beyond so many bytes.
+    """
+
+    def __init__(
+        self,
+        files: ImageFiles,
+        image_id: str,
+        declared: str | None,
+        *,
+        also: Watcher | None = None,
+        most: int | None = None,
+    ) -> None:
+        self._files, self._most = files, most
+        self._partial = files.directory / f"{image_id}{PARTIAL}"
+        self._out: BinaryIO = open(self._partial, "wb", buffering=0)  # noqa: SIM115 - closed by the context
+        self._inspector = Inspector(declared, any_raw=files.any_raw) if declared is not None else None
+        self._digests = Digests(also) if declared is not None else None
         self.size = 0
 
     def __enter__(self) -> "Receiver":
         return self
 
     def __exit__(self, *why: object) -> None:
+        if self._digests is not None:
+            self._digests.__exit__()
         self._out.close()
         self._partial.unlink(missing_ok=True)
 
     def feed(self, data: bytes) -> None:
         """The next bytes. ImageRefused as soon as they show what must not be here; OSError when there is no room."""
-        if self._inspector is not None:
-            self._inspector.feed(data)
-            self._md5.update(data)
-            self._sha.update(data)
-        self._out.write(data)
         self.size += len(data)
+        if self._most is not None and self.size > self._most:
+            raise TooMuch(self._most)
+        if self._inspector is None or self._digests is None:
+            self._write(data)
+            return
+        self._inspector.feed(data)
+        self._digests.feed(data, lambda: self._write(data))
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._out.write(rest) :]
 
     def keep(self, target: Path) -> Sums:
         """The data is whole: it gets its name. ImageRefused when the whole is not acceptable."""
         virtual = self._inspector.finish().virtual_size if self._inspector is not None else 0
         self._out.close()
         self._files.keep(self._partial, target)
-        return Sums(self.size, virtual, self._md5.hexdigest(), self._sha.hexdigest())
+        return self._digests.sums(self.size, virtual) if self._digests is not None else Sums(self.size, 0, "", "")
 
 
-def sum_up(path: Path, declared: str, *, any_raw: bool = False) -> Sums:
+class TooMuch(Exception):
+    """The data is larger than its project may have."""
+
+
+def sum_up(path: Path, declared: str, *, any_raw: bool = False, also: Watcher | None = None) -> Sums:
     """Hash and judge a file where it lies. ImageRefused, OSError."""
-    inspector, md5, sha = Inspector(declared, any_raw=any_raw), hashlib.md5(usedforsecurity=False), hashlib.sha512()
-    with open(path, "rb") as source:
+    inspector = Inspector(declared, any_raw=any_raw)
+    with open(path, "rb") as source, Digests(also) as digests:
         while data := source.read(CHUNK):
             inspector.feed(data)
-            md5.update(data)
-            sha.update(data)
-    return Sums(inspector.size, inspector.finish().virtual_size, md5.hexdigest(), sha.hexdigest())
+            digests.feed(data)
+        return digests.sums(inspector.size, inspector.finish().virtual_size)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # directories cannot be synced on every file system

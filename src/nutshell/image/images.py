@@ -17,9 +17,9 @@ from nutshell.core.service import Answer, Ask
 from nutshell.core.store import Tx
 from nutshell.image import patches, queries, schemas
 from nutshell.image.service import ImageNotFound, image, is_admin, own
+from nutshell.image.settings import ImageConfig
+from nutshell.image.stores import Stores
 
-STORE = "file"
-IMPORT_METHODS = ("glance-direct",)
 PROPERTY_LIMIT = TAG_LIMIT = 128
 
 
@@ -63,6 +63,7 @@ class Image(
     os_hash_value: str | None = field(default=None)
     tags: list[str] = field(factory=list)
     extra: dict[str, str] = field(factory=dict, hidden=True)  # the properties its users gave it
+    locations: list[dict[str, Any]] = field(factory=list, hidden=True)  # where its data is: store, url, metadata
     due_at: float | None = field(default=None, hidden=True, index=True)
 
     def policy_target(self) -> Mapping[str, Any]:
@@ -83,6 +84,14 @@ class ImageMember(
     image_id: str = field()
     member_id: str = field()
     status: str = field(default="pending")
+
+
+class LeftData(Resource, service="image", one="left_data", many="left_data"):
+    """Data in a store that no image needs any more; the sweep deletes it."""
+
+    image_id: str = field()
+    store: str = field()
+    url: str = field()
 
 
 @Image.shows("created_at")
@@ -117,7 +126,28 @@ def schema_link(row: Image, ctx: Context) -> str:
 
 @Image.shows("stores")
 def stores(row: Image, ctx: Context) -> Any:
-    return STORE if row.status in (Status.ACTIVE, Status.DEACTIVATED) else OMIT
+    sorted_ones = ctx.ask.cloud.port(Stores).sorted(row.locations)
+    return ",".join(one["store"] for one in sorted_ones) if sorted_ones else OMIT
+
+
+def locations_shown(ask: Ask[Any], row: Image) -> list[dict[str, Any]]:
+    return [
+        {"url": one["url"], "metadata": {**one["metadata"], "store": one["store"]}}
+        for one in ask.cloud.port(Stores).sorted(row.locations)
+    ]
+
+
+@Image.shows("locations")
+def locations(row: Image, ctx: Context) -> Any:
+    if not ctx.ask.cloud.settings[ImageConfig].show_locations:
+        return OMIT
+    return locations_shown(ctx.ask, row) if ctx.ask.may("get_image_location", row.policy_target()) else []
+
+
+@Image.shows("direct_url")
+def direct_url(row: Image, ctx: Context) -> Any:
+    found = locations(row, ctx)
+    return found[0]["url"] if found and found is not OMIT else OMIT
 
 
 def find_visible(tx: Tx, who: Who, image_id: str, *, admin: bool) -> tuple[Image, Mapping[str, Any]] | None:
@@ -214,20 +244,20 @@ def create_image(ask: Ask[Any]) -> Answer:
     if ask.tx.find(Image, id=image_id, deleted=True):
         raise Conflict(f"Image ID {image_id} already exists!")
     owner = given.pop("owner", ask.who.project_id)
-    take_one(ask.cloud.quotas.take, ask.tx, owner)
+    take_image(ask.cloud, ask.tx, owner)
     row = ask.tx.add(Image(id=image_id, project_id=owner, updated_at=ask.now, **given))
     headers = {
         "Location": f"{ask.url}/images/{row.id}",
-        "OpenStack-image-import-methods": ",".join(IMPORT_METHODS),
-        "OpenStack-image-store-ids": STORE,
+        "OpenStack-image-import-methods": ",".join(ask.cloud.settings[ImageConfig].import_methods),
+        "OpenStack-image-store-ids": ",".join(ask.cloud.port(Stores).by_id),
     }
     return Answer(201, shown(ask, row), headers)
 
 
-def take_one(take: Any, tx: Tx, owner: str | None) -> None:
+def take_image(cloud: Cloud, tx: Tx, project_id: str | None) -> None:
     """One more image in a project's quota, or 413 as this service says it."""
     try:
-        take(tx, owner or "", {"image.image_count_total": 1})
+        cloud.quotas.take(tx, project_id or "", {"image.image_count_total": 1})
     except QuotaExceeded as why:
         raise TooLarge(f"Resource image_count_total is over limit of {why.facts['limit']}") from None
 
@@ -252,7 +282,7 @@ def read_new(body: Any) -> dict[str, Any]:
         (found if name in schemas.PROPERTIES else extra)[name] = value
     for name in ("min_disk", "min_ram"):
         check_number(name, found.get(name, 0))
-    found["tags"] = _tags(found.get("tags", []))
+    found["tags"] = read_tags(found.get("tags", []))
     check_extra(extra)
     return {**found, "extra": extra}
 
@@ -272,7 +302,7 @@ def check_extra(extra: Mapping[str, str]) -> None:
         )
 
 
-def _tags(given: Sequence[str]) -> list[str]:
+def read_tags(given: Sequence[str]) -> list[str]:
     found = sorted(set(given))
     if len(found) > TAG_LIMIT:
         raise TooLarge(
@@ -286,57 +316,6 @@ def check_visibility(ask: Ask[Any], wanted: str, target: Mapping[str, Any]) -> N
     rule = {"public": "publicize_image", "community": "communitize_image"}.get(wanted)
     if rule is not None:
         ask.must(rule, target)
-
-
-@image.route("PATCH", "/images/{image_id}", rule="modify_image", noun=Image, verb="update", against=load, wrap="")
-def update_image(ask: Ask[Any]) -> Answer:
-    row: Image = ask.target
-    changes = patches.read(ask.headers.get("content-type", ""), ask.body)
-    if not changes:
-        return Answer(200, shown(ask, row))
-    new = apply(ask, row, changes)
-    return Answer(200, shown(ask, ask.tx.put(row, **new)))
-
-
-def apply(ask: Ask[Any], row: Image, changes: Sequence[patches.Change]) -> dict[str, Any]:
-    """The columns after the changes. 403 for what may not change, 409 for what is not there."""
-    new: dict[str, Any] = {}
-    extra = dict(row.extra)
-    for change in changes:
-        if change.name in schemas.PROPERTIES:
-            if change.op == "remove":
-                raise Forbidden(f"Property {change.name} may not be removed.")
-            if change.op == "add" and change.draft == 4:
-                raise Conflict(f"Property {change.name} already present.")
-            new |= _base(ask, row, change)
-        elif change.op == "remove":
-            if change.name not in extra:
-                raise Conflict(f"Property {change.name} does not exist.")
-            del extra[change.name]
-        else:
-            if change.op == "replace" and change.name not in extra:
-                raise Conflict(f"Property {change.name} does not exist.")
-            if change.op == "add" and change.draft == 4 and change.name in extra:
-                raise Conflict(f"Property {change.name} already present.")
-            extra[change.name] = change.value
-    if len(extra) > len(row.extra):
-        check_extra(extra)
-    return {**new, "extra": extra}
-
-
-def _base(ask: Ask[Any], row: Image, change: patches.Change) -> dict[str, Any]:
-    name, value = change.name, change.value
-    if name == "owner":
-        if not is_admin(ask):
-            raise Forbidden("Owner can't be updated by non admin.")
-        return {"project_id": value}
-    if name == "visibility":
-        check_visibility(ask, value, row.policy_target())
-    if name in ("disk_format", "container_format") and row.status not in (Status.QUEUED, Status.IMPORTING):
-        raise Forbidden(f"Attribute {name} can be only replaced for a queued image.")
-    if name in ("min_disk", "min_ram"):
-        check_number(name, value)
-    return {name: _tags(value) if name == "tags" else value}
 
 
 @image.route("DELETE", "/images/{image_id}", rule="delete_image", noun=Image, verb="delete", against=load, http=204)
@@ -355,7 +334,15 @@ def forget(ask: Ask[Any], row: Image) -> None:
 def forget_in(cloud: Cloud, tx: Tx, row: Image) -> None:
     cloud.quotas.give_back(tx, row.project_id or "", {"image.image_count_total": 1})
     tx.drop_where(ImageMember, image_id=row.id)
+    leave_data(cloud, tx, row.id, row.locations)
     tx.drop(row)
+
+
+def leave_data(cloud: Cloud, tx: Tx, image_id: str, left: Sequence[Mapping[str, Any]]) -> None:
+    """What these locations hold is deleted once this transaction is on disk."""
+    for one in left:
+        row = LeftData(id=cloud.clock.new_id(), image_id=image_id, store=one["store"], url=one["url"])
+        tx.add(row, quiet=True)
 
 
 @image.route(
@@ -390,7 +377,7 @@ def add_tag(ask: Ask[Any]) -> None:
     tag = ask.params["tag"]
     schemas.check("tags", [tag])
     if tag not in row.tags:
-        ask.tx.put(row, tags=_tags([*row.tags, tag]))
+        ask.tx.put(row, tags=read_tags([*row.tags, tag]))
 
 
 @image.route("DELETE", "/images/{image_id}/tags/{tag}", rule="modify_image", noun=Image, against=load, http=204)

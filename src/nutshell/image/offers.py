@@ -12,13 +12,15 @@ from nutshell.core.cloud import Cloud
 from nutshell.core.errors import Conflict, Forbidden, NotFound
 from nutshell.core.policy import Who
 from nutshell.core.store import Tx
+from nutshell.image.cache import ImageCache
 from nutshell.image.data import activate
 from nutshell.image.files import ImageFiles, sum_up
 from nutshell.image.formats import ImageRefused
-from nutshell.image.images import Image, ImageMember, Status, find_visible, forget_in, take_one
+from nutshell.image.images import Image, ImageMember, Status, find_visible, forget_in, take_image
 from nutshell.image.patches import READ_ONLY
 from nutshell.image.port import ImageFacts
 from nutshell.image.schemas import PROPERTIES
+from nutshell.image.stores import Stores
 
 
 def facts_of(row: Image) -> ImageFacts:
@@ -58,7 +60,14 @@ class ImageOffers:
         return None if row is None else facts_of(row)
 
     def path(self, image_id: str) -> Path:
-        return self._files.path(image_id)
+        path = self._files.path(image_id)
+        if path.exists():
+            return path
+        row = self._cloud.read(lambda tx: tx.get(Image, image_id))
+        if row is None:
+            return path
+        stores, cache = self._cloud.port(Stores), self._cloud.port(ImageCache)
+        return stores.local(row.locations) or cache.file(image_id) or cache.fill(row)
 
     def create(
         self,
@@ -73,7 +82,7 @@ class ImageOffers:
         project_id: str = "",
     ) -> str:
         owner = project_id or who.project_id
-        take_one(self._cloud.quotas.take, tx, owner)
+        take_image(self._cloud, tx, owner)
         extra = {k: str(v) for k, v in properties.items() if k not in READ_ONLY and k not in PROPERTIES}
         row = Image(
             id=self._cloud.clock.new_id(),

@@ -35,6 +35,7 @@ class Change:
     name: str
     value: Any
     draft: int  # 4: adding what is there is a conflict; 10: it replaces
+    place: str = ""  # of a location: its number, or "-" for the end
 
 
 def read(content_type: str, body: Any) -> Sequence[Change]:
@@ -69,11 +70,9 @@ def _change(given: Any, draft: int) -> Change:
     if name in READ_ONLY:
         raise Forbidden(f"Attribute '{name}' is read-only.")
     refuse_reserved(name)
-    if name == "locations":  # as where the operator does not show locations
-        raise Forbidden("It's not allowed to change locations of an image.")
     if op != "remove":
-        schemas.check(name, given["value"])
-    return Change(op, name, given.get("value"), draft)
+        schemas.check(name, [given["value"]] if len(path) > 1 else given["value"])
+    return Change(op, name, given.get("value"), draft, path[1] if len(path) > 1 else "")
 
 
 def _modern(given: Mapping[str, Any]) -> tuple[str, Any]:

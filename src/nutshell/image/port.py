@@ -41,7 +41,10 @@ class Images(Protocol):
         ...
 
     def path(self, image_id: str) -> Path:
-        """Where its data is: an inspected file whose format is the image's disk_format ("qcow2", "raw", "iso")."""
+        """Where its data is: an inspected file whose format is the image's disk_format ("qcow2", "raw", "iso").
+
+        Blocks while data is fetched that lies elsewhere; OSError or StoreFault when it cannot be had.
+        """
         ...
 
     def create(

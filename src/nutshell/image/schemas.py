@@ -69,7 +69,22 @@ PROPERTIES: Mapping[str, dict[str, Any]] = {
         "type": "array",
         "items": {
             "type": "object",
-            "properties": {"url": {"type": "string", "maxLength": 255}, "metadata": {"type": "object"}},
+            "properties": {
+                "url": {"type": "string", "maxLength": 255},
+                "metadata": {"type": "object"},
+                "validation_data": {
+                    "type": "object",
+                    "writeOnly": True,
+                    "description": "What the data must hash to",
+                    "additionalProperties": False,
+                    "required": ["os_hash_algo", "os_hash_value"],
+                    "properties": {
+                        "checksum": {"type": "string", "minLength": 32, "maxLength": 32},
+                        "os_hash_algo": {"type": "string", "maxLength": 64},
+                        "os_hash_value": {"type": "string", "maxLength": 128},
+                    },
+                },
+            },
             "required": ["url", "metadata"],
         },
         "description": "A set of URLs to access the image file kept in external store",

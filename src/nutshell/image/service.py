@@ -15,6 +15,7 @@ from nutshell.core.service import Answer, Ask, Service
 OWNER = "project_id:%(project_id)s"
 MEMBER_OR_ADMIN = f"rule:context_is_admin or (role:member and {OWNER})"
 READER_OR_ADMIN = f"rule:context_is_admin or (role:reader and {OWNER})"
+SERVICE = "role:service or role:admin"  # another service of the cloud
 SEEN = (
     f"({OWNER} or project_id:%(member_id)s or 'community':%(visibility)s or 'public':%(visibility)s"
     " or 'shared':%(visibility)s)"
@@ -90,7 +91,20 @@ image.policy(
         "modify_member": SHARED_WITH,
         "deactivate": MEMBER_OR_ADMIN,
         "reactivate": MEMBER_OR_ADMIN,
-        "stores_info_detail": "rule:context_is_admin",
+        "download_from_store": f"rule:context_is_admin or (role:member and {SEEN})",
+        "get_image_location": READER_OR_ADMIN,
+        "set_image_location": MEMBER_OR_ADMIN,
+        "delete_image_location": "rule:context_is_admin",
+        "add_image_location": f"({SERVICE}) or (role:member and {OWNER} and project_id:%(owner)s)",
+        "fetch_image_location": SERVICE,
+        "copy_image": "rule:context_is_admin",
+        "manage_image_cache": "rule:context_is_admin",
+        **{f"cache_{verb}": "rule:context_is_admin" for verb in ("image", "list", "delete", "clean", "prune")},
+        "list_cached_nodes": "rule:context_is_admin",
+        "tasks_api_access": "rule:context_is_admin",
+        **{f"{verb}_task": "" for verb in ("get", "add", "modify")},
+        "get_tasks": "",
+        "stores_info_detail": f"rule:context_is_admin or ({SERVICE})",
     }
 )
 

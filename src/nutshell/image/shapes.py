@@ -52,6 +52,8 @@ def _faults(value: Any, schema: Schema, root: Schema) -> Iterator[str]:
 def _text_faults(value: str, schema: Schema) -> Iterator[str]:
     if len(value) > schema.get("maxLength", len(value)):
         yield f"{value!r} is too long"
+    if len(value) < schema.get("minLength", 0):
+        yield f"{value!r} is too short"
     if "pattern" in schema and re.search(schema["pattern"], value) is None:
         yield f"{value!r} does not match {schema['pattern']!r}"
 

@@ -7,7 +7,8 @@ from nutshell.core.cloud import Cloud
 from nutshell.core.store import Tx
 from nutshell.image.data import back_to_queued, files_of
 from nutshell.image.files import PARTIAL, STAGED
-from nutshell.image.images import Image, Status
+from nutshell.image.images import Image, LeftData, Status
+from nutshell.image.stores import StoreFault, Stores
 
 log = logging.getLogger("nutshell.image")
 GRACE_S = 60.0  # a file younger than this may be about to get its row
@@ -24,6 +25,7 @@ def sweep(cloud: Cloud) -> float | None:
                 cloud.write(lambda tx, row=row: back_to_queued(tx, row.id, row.status))  # type: ignore[misc]
             finally:
                 files.let_go(row.id)
+    _delete_left(cloud)
     listed = list(files.found())  # before the rows are read: what appears meanwhile is not judged by old rows
     known = cloud.read(_statuses)
     for image_id, path in listed:
@@ -39,6 +41,24 @@ def sweep(cloud: Cloud) -> float | None:
         if gone:
             path.unlink(missing_ok=True)
     return None
+
+
+def _delete_left(cloud: Cloud) -> None:
+    """Data that no image needs any more goes from its store."""
+    files, stores = files_of(cloud), cloud.port(Stores)
+    for left in cloud.read(lambda tx: tx.find(LeftData, order="created_at, id", limit=1000)):
+        if not files.claim(left.image_id):
+            continue
+        try:
+            row = cloud.read(lambda tx, left=left: tx.get(Image, left.image_id))  # type: ignore[misc]
+            used = row is not None and any((o["store"], o["url"]) == (left.store, left.url) for o in row.locations)
+            if not used:
+                stores.delete([{"store": left.store, "url": left.url}])
+            cloud.write(lambda tx, left=left: tx.drop(left, quiet=True))  # type: ignore[misc]
+        except StoreFault as why:
+            log.warning("data of image %s stays in store %s: %s", left.image_id, left.store, why)
+        finally:
+            files.let_go(left.image_id)
 
 
 def _old(modified_at: float) -> bool:

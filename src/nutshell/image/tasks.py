@@ -1,8 +1,9 @@
 """Tasks: what became of each import (Image API v2, "Tasks", "List Image's tasks")."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nutshell.core.errors import NotFound
+from nutshell.core.errors import BadRequest, NotFound
 from nutshell.core.listing import select_page
 from nutshell.core.resource import Resource, field
 from nutshell.core.service import Answer, Ask
@@ -11,53 +12,69 @@ from nutshell.image.images import Image, load
 from nutshell.image.service import image
 
 LASTS_S = 48 * 3600.0  # how long a finished task is worth asking for
-
-image.policy({"tasks_api_access": "rule:context_is_admin"})
+OPEN = ("pending", "processing")
 
 
 class ImageTask(Resource, service="image", one="task", many="tasks", indexes=(("image_id",),)):
-    """One import of one image."""
+    """One piece of work on one image."""
 
     image_id: str = field()
     project_id: str = field(default="", wire="owner")
     user_id: str = field(default="")
     request_id: str = field(default="")
+    kind: str = field(default="api_image_import", wire="type")
     status: str = field(default="pending", filter=True, sort=True)  # pending, processing, success, failure
     message: str = field(default="")
     input: dict[str, Any] = field(factory=dict)
+    stores: list[str] = field(factory=list)  # where the data shall be
+    ended: bool = field(default=False)
 
 
-def open_task(tx: Tx, row: Image, new_id: str, user_id: str, order: dict[str, Any]) -> ImageTask:
-    return tx.add(
+@ImageTask.filters_by("type")
+def by_type(ask: Ask[Any], values: list[str]) -> Any:
+    return ImageTask.c("kind") == values[-1]
+
+
+def open_task(
+    ask: Ask[Any],
+    row: Image,
+    order: Mapping[str, Any],
+    *,
+    kind: str = "api_image_import",
+    stores: Sequence[str] = (),
+    status: str = "processing",
+) -> ImageTask:
+    return ask.tx.add(
         ImageTask(
-            id=new_id,
+            id=ask.new_id(),
             image_id=row.id,
             project_id=row.project_id or "",
-            user_id=user_id,
-            request_id=tx.request.id,
-            status="processing",
-            input={"image_id": row.id, "import_req": order},
-            updated_at=tx.now,
+            user_id=ask.who.user_id,
+            request_id=ask.request_id,
+            kind=kind,
+            status=status,
+            input=dict(order),
+            stores=list(stores),
+            updated_at=ask.now,
         )
     )
 
 
-def close_tasks(tx: Tx, image_id: str, why: str = "") -> None:
+def close_tasks(tx: Tx, image_id: str, why: str = "", message: str = "") -> None:
     """The open tasks of an image end: in success, or in failure when there is a reason."""
-    for task in tx.find(ImageTask, image_id=image_id, status=["pending", "processing"]):
-        tx.put(task, status="failure" if why else "success", message=why)
+    for task in tx.find(ImageTask, image_id=image_id, status=list(OPEN)):
+        tx.put(task, status="failure" if why else "success", message=why or message, ended=True)
 
 
 def shown(ask: Ask[Any], row: ImageTask) -> dict[str, Any]:
     time = ask.service.time
+    ended = row.status in ("success", "failure")
     return {
         "id": row.id,
-        "type": "api_image_import",
+        "type": row.kind,
         "status": row.status,
         "owner": row.project_id,
-        "expires_at": time((row.updated_at or row.created_at) + LASTS_S)
-        if row.status in ("success", "failure")
-        else None,
+        "expires_at": time((row.updated_at or row.created_at) + LASTS_S) if ended else None,
         "created_at": time(row.created_at),
         "updated_at": time(row.updated_at or row.created_at),
         "input": row.input,
@@ -67,6 +84,10 @@ def shown(ask: Ask[Any], row: ImageTask) -> dict[str, Any]:
         "request_id": row.request_id,
         "user_id": row.user_id,
     }
+
+
+def whole(ask: Ask[Any], row: ImageTask) -> dict[str, Any]:
+    return {**shown(ask, row), "self": f"/v2/tasks/{row.id}", "schema": "/v2/schemas/task"}
 
 
 @image.route("GET", "/images/{image_id}/tasks", rule="get_image", noun=Image, verb="tasks", against=load)
@@ -94,4 +115,19 @@ def show_task(ask: Ask[Any]) -> Answer:
     row = ask.tx.get(ImageTask, ask.params["task_id"])
     if row is None:
         raise NotFound(kind="Task", id=ask.params["task_id"])
-    return Answer(200, {**shown(ask, row), "self": f"/v2/tasks/{row.id}", "schema": "/v2/schemas/task"})
+    return Answer(200, whole(ask, row))
+
+
+def read_order(body: Any) -> Mapping[str, Any]:
+    """The input of a task that imports: where from, in which format, and the image's members. 400."""
+    if not isinstance(body, dict) or not isinstance(body.get("input"), dict) or not isinstance(body.get("type"), str):
+        raise BadRequest('Expected a task in the form: {"type": "import", "input": {…}}')
+    if body["type"] != "import":
+        raise BadRequest(f"Invalid task type: {body['type']}. The types are: import")
+    order: dict[str, Any] = body["input"]
+    for name in ("import_from", "import_from_format", "image_properties"):
+        if not order.get(name):
+            raise BadRequest(f"Input does not contain '{name}' field")
+    if not isinstance(order["image_properties"], dict) or not isinstance(order["import_from"], str):
+        raise BadRequest("'image_properties' must be an object and 'import_from' an address")
+    return order

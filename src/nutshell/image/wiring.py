@@ -1,58 +1,55 @@
 """Wiring of the image service."""
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from nutshell.core.cloud import Cloud
-from nutshell.core.config import CloudConfig, setting
+from nutshell.core.config import CloudConfig
 from nutshell.core.reconcile import Loop, settling
 from nutshell.core.store import Tx
-from nutshell.image import data, discovery, members, schemas, tasks
+from nutshell.image import data, discovery, imports, limits, locations, members, schemas, tasks, updating
+from nutshell.image.cache import CachedImage, ImageCache
+from nutshell.image.cache import settle as fill_cache
 from nutshell.image.files import ImageFiles
 from nutshell.image.images import Image
-from nutshell.image.imports import settle
+from nutshell.image.importing import settle
 from nutshell.image.metadefs import contents, namespaces, standard
 from nutshell.image.metadefs import schemas as metadef_schemas
 from nutshell.image.offers import ImageOffers
 from nutshell.image.port import Images
+from nutshell.image.remote import CatalogImages, RemoteImages
 from nutshell.image.seeds import seed as seed_images
 from nutshell.image.service import image as service
+from nutshell.image.settings import ImageConfig
+from nutshell.image.stores import FileStore, Stores
 from nutshell.image.sweeping import sweep
 
 ROUTES_IN = (
     contents,
     data,
     discovery,
+    imports,
+    limits,
+    locations,
     members,
     metadef_schemas,
     namespaces,
     schemas,
     tasks,
+    updating,
 )  # imported for the routes they declare
-quotas = {"image_count_total": -1, "image_size_total": -1}
-
-
-@dataclass(frozen=True)
-class ImageConfig:
-    """The image service."""
-
-    table: ClassVar[str] = "image"
-
-    require_format_match: bool = setting(
-        True,
-        "Refuse data that is not what disk_format says. False: data without any format's sign may be declared as"
-        " anything; what is unsafe is refused in any case.",
-    )
+quotas = dict.fromkeys(limits.NAMES, -1)
 
 
 config = ImageConfig
 
 
 def wire(cloud: Cloud) -> None:
-    settings = cloud.settings[CloudConfig]
-    strict = cloud.settings[ImageConfig].require_format_match
-    files = ImageFiles.of(settings.state, durable=not settings.simulate, any_raw=not strict)
+    settings, chosen = cloud.settings[CloudConfig], cloud.settings[ImageConfig]
+    files = ImageFiles.of(settings.state, durable=not settings.simulate, any_raw=not chosen.require_format_match)
+    default = FileStore("file", files.directory, files.durable)
+    cache = settings.state / "image-cache" if settings.state is not None else files.directory / "cache"
     cloud.ports[ImageFiles] = files
+    cloud.ports[Stores] = Stores.of(chosen.stores, chosen.store_weights, default, chosen.fetch_rules())
+    cloud.ports[ImageCache] = ImageCache(cloud, cache)
+    cloud.ports[RemoteImages] = CatalogImages()
     cloud.ports[Images] = ImageOffers(cloud, files)
 
 
@@ -64,7 +61,8 @@ def seed(cloud: Cloud, tx: Tx) -> None:
 def loops(cloud: Cloud) -> list[Loop]:
     return [
         Loop("image-files", sweep, frozenset({Image.event_kind}), every_s=60.0),
-        settling("image-imports", Image, settle, workers=2),
+        settling("image-imports", Image, settle, workers=4),
+        settling("image-cache", CachedImage, fill_cache, workers=2),
     ]
 
 

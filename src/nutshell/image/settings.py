@@ -1,0 +1,78 @@
+"""The settings of the image service."""
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from nutshell.core.config import ConfigError, setting
+from nutshell.image.fetch import FetchRules, Network
+
+METHODS = ("glance-direct", "web-download", "copy-image", "glance-download")
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """The image service."""
+
+    table: ClassVar[str] = "image"
+
+    require_format_match: bool = setting(
+        True,
+        "Refuse data that is not what disk_format says. False: data without any format's sign may be declared as"
+        " anything; what is unsafe is refused in any case.",
+    )
+    stores: list[str] = setting(
+        make=lambda: ["file"],
+        doc="Where images' data may be; the first is the default. NAME: the state directory; NAME=/directory;"
+        " NAME=http: images that stay at their web address.",
+    )
+    store_weights: list[str] = setting(
+        make=list, doc="NAME=NUMBER: an image in several stores is read from the heaviest."
+    )
+    import_methods: list[str] = setting(make=lambda: list(METHODS), doc="The import methods that are offered.")
+    show_locations: bool = setting(
+        False, "Show `locations` and `direct_url` of images, and let them be changed as policy says."
+    )
+    secure_hash: bool = setting(True, "Read and hash the data of locations that are added.")
+    web_schemes: list[str] = setting(make=lambda: ["http", "https"], doc="What web-download and web stores may use.")
+    web_hosts: list[str] = setting(make=list, doc="Only these hosts are fetched from; empty: all that are not denied.")
+    web_denied_hosts: list[str] = setting(make=list, doc="Hosts that are never fetched from.")
+    web_ports: list[int] = setting(make=lambda: [80, 443], doc="Ports that are fetched from; empty: all not denied.")
+    web_denied_ports: list[int] = setting(make=list, doc="Ports that are never fetched from.")
+    web_networks: list[str] = setting(
+        make=list,
+        doc="Networks (10.1.0.0/16) that are fetched from although they are not global or are this machine's own.",
+    )
+    web_max_mib: int = setting(0, "Largest download, in MiB; 0: no limit but the project's.")
+    web_max_s: int = setting(3600, "Longest download, in seconds.")
+    convert_to: str = setting("", "Imported images are converted to this format.", choices=("", "qcow2", "raw"))
+    inject: list[str] = setting(make=list, doc="NAME=VALUE: properties that imported images get.")
+    inject_not_for: list[str] = setting(make=lambda: ["admin"], doc="Roles whose imports get no such properties.")
+    cache_max_mib: int = setting(10240, "What the cache keeps when it is pruned, in MiB.")
+    certificates: Path | None = setting(
+        None, "Directory of PEM certificates (NAME.pem, or by its UUID) that images may be signed with."
+    )
+    trusted: Path | None = setting(
+        None, "PEM file of authorities; signing certificates must be issued by one of them. Unset: none is asked for."
+    )
+
+    def fetch_rules(self) -> FetchRules:
+        """The rules for addresses that users name. ConfigError."""
+        networks: list[Network] = []
+        for text in self.web_networks:
+            try:
+                networks.append(ipaddress.ip_network(text))
+            except ValueError:
+                raise ConfigError(f"image.web_networks: {text!r} is no network") from None
+        return FetchRules(
+            schemes=self.web_schemes,
+            hosts=self.web_hosts,
+            denied_hosts=self.web_denied_hosts,
+            ports=self.web_ports,
+            denied_ports=self.web_denied_ports,
+            networks=networks,
+            max_bytes=self.web_max_mib * MIB,
+            max_s=float(self.web_max_s),
+        )
