@@ -1,33 +1,18 @@
 """Wiring of the object store: its settings, the engine, and the applications that hang on it."""
 
+import typing as t
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
 
 from nutshell.core.cloud import Cloud
-from nutshell.core.config import CloudConfig, setting
+from nutshell.core.config import CloudConfig
 from nutshell.core.reconcile import Loop
 from nutshell.core.store import Tx
 from nutshell.object_store.engine.devices import Policy
 from nutshell.object_store.port import ObjectEngine
 from nutshell.object_store.service import objects as service
+from nutshell.object_store.settings import ObjectStoreConfig
 
 quotas: Mapping[str, int] = {}
-
-
-@dataclass(frozen=True)
-class ObjectStoreConfig:
-    """The object store: what it keeps, how often, and how carefully it reads."""
-
-    table: ClassVar[str] = "object_store"
-
-    replicas: int = setting(2, "How often the standard policy keeps bytes, on devices of different zones; with fewer"
-                               " devices, as often as there are.")  # fmt: skip
-    silver_replicas: int = setting(1, "The same for the policy silver.")
-    verify_reads: str = setting(
-        "small", "Which bytes are verified when they are read.", choices=("all", "small", "none")
-    )
-    reserve_mib: int = setting(64, "Room that uploads leave on a device, so that things can still be deleted.")
 
 
 config = ObjectStoreConfig
@@ -52,6 +37,20 @@ def wire(cloud: Cloud) -> None:
     )
     seam: ObjectEngine = engine
     cloud.ports[ObjectEngine] = seam
+    for name in ("object-store", "v1", "info", "healthcheck", "crossdomain.xml", "auth"):
+        cloud.mounts[name] = _when_called(cloud, name)
+
+
+def _when_called(cloud: Cloud, name: str) -> t.Any:
+    """The application behind a mount, loaded with the first request that wants it."""
+
+    async def first(scope: t.Any, receive: t.Any, send: t.Any) -> None:
+        from nutshell.object_store.swift.mounting import applications
+
+        cloud.mounts.update(applications(cloud))
+        await cloud.mounts[name](scope, receive, send)
+
+    return first
 
 
 def loops(cloud: Cloud) -> list[Loop]:

@@ -1,0 +1,165 @@
+"""The Swift API as an ASGI application: from the socket to the filters and back."""
+
+import logging
+import os
+import time
+import typing as t
+from urllib.parse import parse_qsl
+
+from nutshell.core.cloud import Cloud
+from nutshell.core.config import CloudConfig
+from nutshell.core.trace import Traces
+from nutshell.object_store.errors import EngineError, NoRoom
+from nutshell.object_store.swift import accounts, containers, reads, writes
+from nutshell.object_store.swift.authorize import authenticate
+from nutshell.object_store.swift.messages import ClientLeft, Refusal, Request, Response, plain, unquote
+from nutshell.object_store.swift.pipeline import assemble
+from nutshell.object_store.swift.site import Site
+
+log = logging.getLogger("nutshell.object_store")
+Scope = t.MutableMapping[str, t.Any]
+METHODS: t.Mapping[str, t.Mapping[str, t.Any]] = {
+    "account": {"GET": accounts.get, "HEAD": accounts.get, "PUT": accounts.put, "POST": accounts.post,
+                "DELETE": accounts.delete},
+    "container": {"GET": containers.get, "HEAD": containers.get, "PUT": containers.put, "POST": containers.post,
+                  "DELETE": containers.delete},
+    "object": {"GET": reads.get, "HEAD": reads.get, "PUT": writes.put, "POST": writes.post, "DELETE": writes.delete},
+}  # fmt: skip
+
+
+class Application:
+    """`await application(scope, receive, send)`, mounted at /object-store and, for old clients, at /v1."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        site.handle = assemble(site, self.serve)
+        self._run = site.handle
+
+    async def __call__(self, scope: Scope, receive: t.Any, send: t.Any) -> None:
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 4404})
+            return
+        started = time.perf_counter()
+        trans_id = f"tx{os.urandom(10).hex()}-{int(time.time()):010x}"
+        req: Request | None = None
+        try:
+            req = read_request(self.site.cloud, scope, receive, trans_id)
+            answer = await self._answer(req)
+        except Refusal as why:
+            answer = why.response()
+        except Exception:
+            log.exception("%s %s failed", trans_id, scope["method"])
+            answer = plain(500)
+        answer.headers["x-trans-id"] = answer.headers["x-openstack-request-id"] = trans_id
+        sent = await self._send(scope["method"], answer, send)
+        self.site.cloud.port(Traces).finished(
+            None,
+            trans_id,
+            scope["method"],
+            req.path if req is not None else "",
+            answer.status,
+            time.perf_counter() - started,
+            sent,
+            "object_store",
+            *((req.who,) if req is not None else ()),
+        )
+
+    async def _answer(self, req: Request) -> Response:
+        try:
+            authenticate(self.site.cloud, req)
+            return await self._run(req)
+        except Refusal as why:
+            return why.response()
+        except ClientLeft:
+            return plain(499)
+        except NoRoom:
+            return plain(507)
+        except EngineError as why:
+            log.warning("%s %s: %s", req.trans_id, req.method, why)
+            return plain(503)
+
+    async def serve(self, req: Request) -> Response:
+        """The innermost: accounts, containers, objects themselves."""
+        if not req.account:
+            raise Refusal(404)
+        kind = "object" if req.obj else "container" if req.container else "account"
+        handler = METHODS[kind].get(req.method)
+        if handler is None:
+            raise Refusal(405, headers={"allow": ", ".join([*METHODS[kind], "OPTIONS"])})
+        found: Response = await handler(self.site, req)
+        return found
+
+    @staticmethod
+    async def _send(method: str, answer: Response, send: t.Any) -> int:
+        headers = answer.headers
+        known = answer.stream is None and not answer.path
+        if known and answer.status not in (204, 304):
+            headers.setdefault("content-length", str(len(answer.body)))
+        start = {
+            "type": "http.response.start",
+            "status": answer.status,
+            "headers": [(k.encode("latin1"), v.encode("latin1", "replace")) for k, v in headers.items()],
+        }
+        await send(start)
+        if method == "HEAD" or answer.status in (204, 304):
+            await send({"type": "http.response.body", "body": b""})
+            return 0
+        if answer.path:
+            await send({"type": "http.response.pathsend", "path": answer.path})
+            return int(headers["content-length"])
+        if answer.stream is None:
+            await send({"type": "http.response.body", "body": answer.body})
+            return len(answer.body)
+        sent = 0
+        try:
+            async for piece in answer.stream:
+                sent += len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        except Exception as why:
+            log.warning("an answer was broken off after %d bytes: %s", sent, why)
+            raise
+        await send({"type": "http.response.body", "body": b""})
+        return sent
+
+
+def read_request(cloud: Cloud, scope: Scope, receive: t.Any, trans_id: str) -> Request:
+    """The request as the filters take it. 404, 412 for paths that are none."""
+    raw = scope.get("raw_path") or scope["path"].encode()
+    path = raw.split(b"?")[0].decode("latin1")
+    headers: dict[str, str] = {}
+    for key, value in scope["headers"]:
+        name = key.decode("latin1").lower()
+        text = value.decode("latin1")
+        headers[name] = f"{headers[name]},{text}" if name in headers else text
+    mount, rest = ("/object-store", path[len("/object-store") :]) if path.startswith("/object-store") else ("", path)
+    parts = rest.split("/", 4)
+    text = scope["query_string"].decode("latin1")
+    query = dict(parse_qsl(text, keep_blank_values=True, encoding="utf-8", errors="surrogateescape")) if text else {}
+    for value in query.values():
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise Refusal(412, "Invalid UTF8 or contains NULL") from None
+    names = [unquote(p) for p in parts[1:]] + [""] * 4
+    version, account, container, obj = names[:4]
+    if len(parts) > 3 and not container and obj:
+        raise Refusal(404)
+    fixed = cloud.settings[CloudConfig].endpoint
+    client = scope.get("client") or ("",)
+    return Request(
+        scope["method"],
+        path,
+        mount,
+        version,
+        account,
+        container,
+        obj,
+        headers,
+        query,
+        receive,
+        base=fixed.rstrip("/") if fixed else f"{scope.get('scheme', 'http')}://{headers.get('host', 'localhost')}",
+        client=client[0],
+        trans_id=trans_id,
+        notes={"may_send_file": True, "raw_query": text},
+    )

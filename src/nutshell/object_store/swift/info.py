@@ -1,0 +1,66 @@
+"""/info (what this cluster can do), /healthcheck and /crossdomain.xml."""
+
+import typing as t
+
+import msgspec
+
+import nutshell
+from nutshell.object_store.swift import checks
+from nutshell.object_store.swift.messages import Response, plain
+from nutshell.object_store.swift.site import Site
+
+CROSSDOMAIN = (
+    '<?xml version="1.0"?>\n<!DOCTYPE cross-domain-policy SYSTEM '
+    '"http://www.adobe.com/xml/dtds/cross-domain-policy.dtd" >\n<cross-domain-policy>\n'
+    '<allow-access-from domain="*" secure="false" />\n</cross-domain-policy>'
+)
+FEATURES: t.Mapping[str, t.Any] = {
+    "tempauth": {"account_acls": True},
+    "keystoneauth": {},
+}
+
+
+def describe(site: Site) -> dict[str, t.Any]:
+    swift = {
+        **checks.LIMITS,
+        "version": f"2.38.0+nutshell.{nutshell.__version__}",
+        "strict_cors_mode": True,
+        "account_autocreate": True,
+        "allow_account_management": True,
+        "allow_open_expired": False,
+        "valid_api_versions": ["v1", "v1.0"],
+        "policies": [
+            {"name": name, "aliases": name, **({"default": True} if i == 0 else {})}
+            for i, name in site.policy_names.items()
+        ],
+    }
+    return {"swift": swift, **FEATURES}
+
+
+class Pages:
+    """An ASGI application for the pages beside the accounts."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    async def __call__(self, scope: t.Any, receive: t.Any, send: t.Any) -> None:
+        answer = self._answer(scope.get("method", ""), scope["path"].removeprefix("/object-store").strip("/"))
+        answer.headers["content-length"] = str(len(answer.body))
+        said = [(k.encode("latin1"), v.encode("latin1")) for k, v in answer.headers.items()]
+        await send({"type": "http.response.start", "status": answer.status, "headers": said})
+        await send({"type": "http.response.body", "body": b"" if scope.get("method") == "HEAD" else answer.body})
+
+    def _answer(self, method: str, page: str) -> Response:
+        if method == "OPTIONS":
+            return Response(200, {"allow": "HEAD, GET, OPTIONS"})
+        if method not in ("GET", "HEAD"):
+            return plain(405, headers={"allow": "HEAD, GET, OPTIONS"})
+        if page == "info":
+            return Response(
+                200, {"content-type": "application/json; charset=UTF-8"}, msgspec.json.encode(describe(self._site))
+            )
+        if page == "healthcheck":
+            return Response(200, {"content-type": "text/plain"}, b"OK")
+        if page == "crossdomain.xml":
+            return Response(200, {"content-type": "application/xml"}, CROSSDOMAIN.encode())
+        return plain(404)

@@ -1,0 +1,34 @@
+"""The filters of the Swift API in their order, outermost first (as in Swift's sample proxy configuration)."""
+
+from collections.abc import Callable, Sequence
+
+from nutshell.object_store.swift import listings
+from nutshell.object_store.swift.messages import Handler, Request, Response
+from nutshell.object_store.swift.site import Site
+
+Filter = Callable[[Site, Handler], Handler]
+
+
+def format_listings(site: Site, inner: Handler) -> Handler:
+    """Listings travel inside as entries and leave as text, JSON or XML."""
+
+    async def handle(req: Request) -> Response:
+        if req.obj or req.method not in ("GET", "HEAD") or not req.account:
+            return await inner(req)
+        listings.listing_type(req)
+        answer = await inner(req)
+        if answer.good and (answer.entries is not None or req.method == "HEAD"):
+            return listings.render(req, answer)
+        return answer
+
+    return handle
+
+
+FILTERS: Sequence[Filter] = (format_listings,)
+
+
+def assemble(site: Site, core: Handler) -> Handler:
+    handler = core
+    for one in reversed(FILTERS):
+        handler = one(site, handler)
+    return handler
