@@ -84,7 +84,8 @@ def select_page(
     cachable = _scope(ask, noun, wheres, shape) and cachable
     marker = ask.asked("marker")
     if marker:
-        beyond = _after(ask, noun, keys, marker, values, shape)
+        row = _marker_row(ask, noun, marker, conditions, equals)
+        beyond = _after(noun, keys, row, values, shape)
         wheres.append(_given(beyond))
     if limit is not None:
         values["row_limit"] = limit + 1
@@ -213,18 +214,36 @@ def _order(noun: type[Resource], name: str) -> list[sa.ColumnElement[t.Any]]:
     return [column.is_not(None), column] if column.nullable else [column]
 
 
-def _after(
+def _marker_row(
     ask: Ask[t.Any],
     noun: type[Resource],
-    keys: Sequence[tuple[str, bool]],
     marker: str,
+    conditions: Sequence[sa.ColumnElement[bool]],
+    equals: t.Mapping[str, t.Any],
+) -> Resource:
+    """The row the page continues after, or 400: also for one that this caller's listing never holds. It may have been
+    deleted meanwhile."""
+    from nutshell.core.perform import bound_to, visible
+
+    mine = equals.get(noun.key, marker) == marker
+    row = ask.tx.one(noun, deleted=True, **{**equals, noun.key: marker}) if mine else None
+    if row is not None:
+        narrowed = [*conditions, *(ask.service.scope(ask, noun) if ask.service.scope is not None else ())]
+        if narrowed and not ask.tx.find(noun, *bound_to(ask, *narrowed), deleted=True, limit=1, id=row.id):
+            row = None
+    if row is None or (ask.service.scope is None and not visible(ask, row)):
+        raise BadRequest(f"marker [{marker}] not found", field="marker", value=marker)
+    return row
+
+
+def _after(
+    noun: type[Resource],
+    keys: Sequence[tuple[str, bool]],
+    row: Resource,
     values: dict[str, t.Any],
     shape: list[t.Any],
 ) -> sa.ColumnElement[bool]:
     """The condition "comes after the marker row" in the order of the keys."""
-    row = ask.tx.one(noun, deleted=True, **{noun.key: marker})
-    if row is None:
-        raise BadRequest(f"marker [{marker}] not found", field="marker", value=marker)
     branches: list[sa.ColumnElement[bool]] = []
     equal: list[sa.ColumnElement[bool]] = []
     for name, down in keys:

@@ -45,11 +45,14 @@ def perform(ask: Ask[t.Any], tx: Tx) -> Answer:
 
 
 def load(ask: Ask[t.Any]) -> Resource:
-    """The row the path names. NotFound also for one the caller may not see."""
-    noun = ask.route.noun
+    """The row the path names. NotFound also for one the caller may not see; 403 where the caller may not do this to
+    anything, whether it exists or not (of nouns without a rule of visibility, which the verb's own rule hides)."""
+    noun, rule = ask.route.noun, ask.route.rule
     assert noun is not None
     key = ask.params["id"]
     row = ask.tx.one(noun, **{noun.key: key})
+    if row is None and not noun.visible and rule is not None:
+        ask.must(rule, own_target(ask.who))
     if row is None or not visible(ask, row):
         raise not_found(ask, noun, key)
     return row
@@ -63,12 +66,12 @@ def visible(ask: Ask[t.Any], row: Resource) -> bool:
     if any(name not in target for name in row.columns_for_policy):
         from nutshell.core.listing import visible_where
 
-        return ask.tx.count(type(row), *_bound(ask, visible_where(ask, type(row))), id=row.id) == 1
+        return ask.tx.count(type(row), *bound_to(ask, visible_where(ask, type(row))), id=row.id) == 1
     return ask.cloud.rules.allows(row.visible, ask.who, target)
 
 
-def _bound(ask: Ask[t.Any], condition: t.Any) -> list[t.Any]:
-    """The condition with the caller's values filled in."""
+def bound_to(ask: Ask[t.Any], *conditions: t.Any) -> list[t.Any]:
+    """The conditions with the caller's values filled in."""
     from sqlalchemy.sql import visitors
     from sqlalchemy.sql.elements import BindParameter
 
@@ -77,7 +80,7 @@ def _bound(ask: Ask[t.Any], condition: t.Any) -> list[t.Any]:
             return BindParameter(None, ask.who.credential(str(element.key)[4:]), unique=True, type_=element.type)
         return None
 
-    return [visitors.replacement_traverse(condition, {}, fill)]
+    return [visitors.replacement_traverse(condition, {}, fill) for condition in conditions]
 
 
 def not_found(ask: Ask[t.Any], noun: type[Resource], key: str) -> errors.Fault:
