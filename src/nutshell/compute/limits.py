@@ -131,7 +131,8 @@ def _quota_sets(since: str, until: str, names: tuple[str, ...]) -> None:
 
     @compute.route("GET", "/os-quota-sets/{id}/defaults", rule=RULE + "defaults", against=_of_path, **span)
     def defaults(ask: Ask[Any]) -> dict[str, Any]:
-        return {"quota_set": {"id": _checked_project(ask), **limits_of(ask, "", names)}}
+        project_id = _checked_project(ask) if ask.may("context_is_admin") else ask.params["id"]  # others are not told
+        return {"quota_set": {"id": project_id, **limits_of(ask, "", names)}}
 
     @compute.route("PUT", "/os-quota-sets/{id}", rule=RULE + "update", against=_of_path, **span)
     def update(ask: Ask[Any]) -> dict[str, Any]:

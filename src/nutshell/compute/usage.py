@@ -61,7 +61,8 @@ def page(ask: Ask[Any], begin: float, end: float, project_id: str | None) -> tup
     paged = ask.at in PAGED
     limit = (page_limit(ask) or MOST) if paged else MOST
     if paged and ask.asked("marker"):
-        marker = ask.tx.one(Server, deleted=True, id=ask.asked("marker"))
+        own: dict[str, Any] = {} if project_id is None else {"project_id": project_id}
+        marker = ask.tx.one(Server, deleted=True, id=ask.asked("marker"), **own)
         if marker is None:
             raise BadRequest(f"Marker {ask.asked('marker')} could not be found.")
         project = Server.c("project_id")

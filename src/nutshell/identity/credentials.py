@@ -15,9 +15,8 @@ from nutshell.core.render import render_row, render_rows
 from nutshell.core.resource import Resource, field
 from nutshell.core.schema import Body
 from nutshell.core.service import Ask
-from nutshell.identity.errors import ForbiddenAction, Missing, Taken
+from nutshell.identity.errors import ForbiddenAction, Taken
 from nutshell.identity.keys import Keys
-from nutshell.identity.projects import Project
 from nutshell.identity.service import call, found, merged_extra, named
 
 
@@ -146,8 +145,6 @@ def create_credential(ask: Ask[Any]) -> Any:
     project_id = given.pop("project_id", None)
     if given["type"] == "ec2" and not project_id:
         raise BadRequest("Expecting to find project_id in credential.", field="project_id")
-    if project_id and ask.tx.get(Project, project_id) is None:
-        raise Missing(kind="project", id=project_id)
     row_id = _ec2_id(given["type"], blob) or ask.cloud.clock.new_hex_id()
     if ask.tx.get(Credential, row_id) is not None:
         raise Taken(kind="credential", details="Duplicate entry.")

@@ -189,6 +189,8 @@ def _delegated(ask: Ask[Any], project_id: str | None, wanted: list[RoleName]) ->
         raise ForbiddenAction(rule="At least one role should be specified")
     project = found(ask, Project, project_id)
     mine = roles_on(ask.tx, ask.who.user_id, project)
+    if not mine:  # who has no role there is not told that it exists
+        raise Missing(kind="project", id=project_id)
     held = ask.who.facts.get("trust_id") is not None
     roles = []
     for w in wanted:

@@ -6,7 +6,7 @@ from typing import Any
 from nutshell.core.errors import BadRequest
 from nutshell.core.service import Answer, Ask
 from nutshell.volume.service import is_admin, volume
-from nutshell.volume.tables import VolumeType
+from nutshell.volume.tables import TypeAccess, VolumeType
 
 NAMES: Mapping[str, int] = {
     "volumes": 10,
@@ -38,8 +38,14 @@ def _per_type(ask: Ask[Any], project_id: str) -> dict[str, int]:
         project_id,
     ).fetchall()
     known = {str(n).partition(".")[2]: int(v) for n, v in rows}
-    names = [f"{what}_{t.name}" for t in ask.tx.find(VolumeType, order="created_at") for what in PER_TYPE]
+    types = [t.name for t in ask.tx.find(VolumeType, order="created_at") if is_admin(ask) or _open_to(ask, t)]
+    names = [f"{what}_{name}" for name in types for what in PER_TYPE]
     return {n: known.get(n, -1) for n in names}
+
+
+def _open_to(ask: Ask[Any], kind: VolumeType) -> bool:
+    """Whether the caller's project may know of the type."""
+    return kind.is_public or ask.tx.one(TypeAccess, volume_type_id=kind.id, project_id=ask.who.project_id) is not None
 
 
 def _used(ask: Ask[Any], project_id: str) -> dict[str, int]:

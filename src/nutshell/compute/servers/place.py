@@ -79,7 +79,7 @@ def _hinted(tx: Tx, node: Node, server: Server, group: Standing) -> str:
         if not named:
             continue
         ids = named if isinstance(named, list) else [named]
-        here = any(s.host == node.name for s in tx.find(Server, id=ids))
+        here = any(s.host == node.name for s in tx.find(Server, id=ids, project_id=server.project_id))
         if here is not together:
             return f"does not meet the hint {hint}"
     return group.bars(node.name)
