@@ -1,0 +1,103 @@
+"""What the tests of isolation and the fuzzing found, each as a test of its own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from tests.fuzz.isolation import missing
+from tests.fuzz.people import Side, furnish, person
+from tests.fuzz.world import World
+
+
+@dataclass(frozen=True)
+class Two:
+    """A cloud with two projects."""
+
+    world: World
+    victim: Side
+    own: Side
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
+    world = World(tmp_path_factory.mktemp("found"))
+    try:
+        yield Two(world, furnish(world, "victim"), furnish(world, "own"))
+    finally:
+        world.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/image/v2/images", "image"),
+        ("/network/v2.0/networks", "network"),
+        ("/network/v2.0/ports", "port"),
+        ("/volume/v3/volumes", "volume"),
+        ("/compute/v2.1/servers", "server"),
+        ("/identity/v3/credentials", "credential"),
+    ],
+)
+def test_a_page_does_not_continue_after_another_projects_thing(two: Two, path: str, kind: str) -> None:
+    """The marker was looked up among everybody's: 200 told that the id exists, and where it sorts."""
+    values = (two.victim.ids[kind], missing(kind, two.victim.ids[kind]))
+    found = {two.world.call("GET", f"{path}?marker={value}", token=two.own.token).status for value in values}
+    assert found in ({400}, {404})
+    assert two.world.call("GET", f"{path}?marker={two.own.ids[kind]}", token=two.own.token).status == 200
+
+
+def test_a_domains_listing_does_not_continue_after_another_domain(two: Two) -> None:
+    ids = two.own.ids
+    token, _ = person(two.world, "reads the domain", ["reader"], ids["domain"], {"domain": ids["domain"]})
+    answer = two.world.call("GET", f"/identity/v3/domains?marker={two.victim.ids['domain']}", token=token)
+    assert answer.status == 400
+
+
+@pytest.mark.parametrize("path", ["/volume/v3/types", "/compute/v2.1/flavors"])
+def test_what_nobody_but_an_administrator_deletes_is_refused_alike_there_or_not(two: Two, path: str) -> None:
+    kind = "volume_type" if "types" in path else "flavor"
+    for value in (two.victim.ids[kind], missing(kind, two.victim.ids[kind])):
+        assert two.world.call("DELETE", f"{path}/{value}", token=two.own.token).status == 403
+
+
+def test_default_quotas_name_no_private_volume_type_of_others(two: Two) -> None:
+    path = f"/volume/v3/os-quota-sets/{two.own.ids['project']}/defaults"
+    found = two.world.done("GET", path, token=two.own.token)["quota_set"]
+    assert "volumes_own-type" in found
+    assert "volumes_victim-type" not in found
+
+
+def test_default_compute_quotas_do_not_tell_which_projects_exist(two: Two) -> None:
+    found = set()
+    for project in (two.victim.ids["project"], "f" * 32):
+        found.add(two.world.call("GET", f"/compute/v2.1/os-quota-sets/{project}/defaults", token=two.own.token).status)
+    assert len(found) == 1
+
+
+def test_a_server_is_not_placed_beside_another_projects(two: Two) -> None:
+    """The hint same_host found any server: whether it could be met told that the id exists."""
+    given = {"name": "s", "flavorRef": "42", "networks": "none", "imageRef": two.own.ids["image"]}
+    path = "/compute/v2.1/servers"
+    statuses = []
+    for near in (two.victim.ids["server"], two.own.ids["server"]):
+        body = {"server": given, "os:scheduler_hints": {"same_host": [near]}}
+        reply = two.world.call("POST", path, body, token=two.own.token)
+        assert reply.status == 202, reply.raw
+        here = f"{path}/{reply.body['server']['id']}"
+
+        def status(here: str = here) -> str:
+            return str(two.world.done("GET", here, token=two.own.token)["server"]["status"])
+
+        two.world.until(lambda status=status: status() in ("ACTIVE", "ERROR"))
+        statuses.append(status())
+    assert statuses == ["ERROR", "ACTIVE"]
+
+
+def test_a_trust_on_a_project_without_roles_does_not_tell_that_it_exists(two: Two) -> None:
+    told = []
+    for project in (two.victim.ids["project"], "f" * 32):
+        given = {"trustor_user_id": two.own.ids["user"], "trustee_user_id": two.own.ids["user"],
+                 "impersonation": False, "project_id": project, "roles": [{"name": "member"}]}  # fmt: skip
+        reply = two.world.call("POST", "/identity/v3/OS-TRUST/trusts", {"trust": given}, token=two.own.token)
+        told.append((reply.status, reply.raw.decode().replace(project, "ID")))
+    assert told[0] == told[1]
