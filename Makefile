@@ -12,12 +12,12 @@ OPTIONS := $(if $(STATE),--state $(STATE))
 DEBIAN := qemu-system-x86 qemu-utils libnftables1 dnsmasq-base e2fsprogs dosfstools \
     syslinux syslinux-common mtools openssh-client iputils-ping
 
-.PHONY: help demo up down test test-postgres real check bench conformance docs clean debian
+.PHONY: help demo up down test test-postgres real check bench bench-peers conformance docs clean debian
 
 help:
 	@echo "make demo    a real server on a real network with a real volume, shown step by step (as root)"
 	@echo "make up      start the cloud; make down ends it and its guests   (STATE=dir PORT=n)"
-	@echo "make test    the tests; make real: those with real guests and networks (as root); make check: lint, types, house rules; make bench: the promised numbers"
+	@echo "make test    the tests; make real: those with real guests and networks (as root); make check: lint, types, house rules; make bench: the promised numbers; make bench-peers: beside real OpenStack"
 	@echo "make test-postgres   the tests with every cloud's state on PostgreSQL   (PART=tests/wire/…)"
 	@echo "make conformance [SUITE=smoke] [REAL=1] [UPDATE=1]   OpenStack's own tests, all or one list of tests/conformance/lists; REAL=1: real servers (as root); UPDATE=1: what passes has to pass from now on"
 
@@ -65,6 +65,10 @@ check: $(VENV)/tested
 
 bench: $(VENV)/tested
 	$(BIN)/python bench/bench.py
+
+# Beside real OpenStack from PyPI, installed and started on request (as root; the first time takes minutes).
+bench-peers: $(VENV)/tested
+	$(BIN)/python bench/peers/compare.py $(if $(ONLY),--only $(ONLY))
 
 # OpenStack's own tests, in an environment of their own: their dependencies are not ours.
 TEMPEST := tempest==47.0.0 keystone-tempest-plugin==0.22.0 glance-tempest-plugin==0.17.0 \
