@@ -6,7 +6,8 @@ import sys
 def main() -> None:
     """Run the command line; imports nothing before it is needed, for `up` is to be quick."""
     waiting = None
-    if sys.argv[1:2] == ["up"] and "--simulate" in sys.argv and not {"-h", "--help"} & set(sys.argv):
+    starts = sys.argv[1:2] == ["fork"] or (sys.argv[1:2] == ["up"] and "--simulate" in sys.argv)
+    if starts and not {"-h", "--help"} & set(sys.argv):
         from nutshell.cli.warm import warm_up
 
         waiting = warm_up([sys.executable, "-m", "nutshell.cli.api"])

@@ -10,10 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nutshell.cli.places import write_private
+from nutshell.cli.places import read_json, write_private
 from nutshell.cli.says import Account, Refusal
 
 NAMES = {"nutshell": "demo", "nutshell-admin": "admin"}
+
+
+def names_of(state: Path) -> dict[str, str]:
+    """Name in clouds.yaml → account. A fork's names have its port in them, so that the first cloud keeps its own."""
+    said = read_json(state / "fork.json")
+    first = str(said["clouds"]) if said and said.get("clouds") else "nutshell"
+    return {first: "demo", f"{first}-admin": "admin"}
 
 
 def default_file() -> Path:
@@ -58,18 +65,23 @@ def put(file: Path, clouds: Mapping[str, dict[str, Any]]) -> None:
 
 
 def take_out(file: Path, endpoint: str) -> None:
-    """Remove our two clouds if they lead to this endpoint."""
+    """Remove those of our clouds that lead to this endpoint."""
     if not file.is_file():
         return
     before = file.read_text() if file.exists() else ""
     said = _parse(before, file)
     ours = {
         name: None
-        for name in NAMES
-        if str(said["clouds"].get(name, {}).get("auth", {}).get("auth_url", "")).startswith(f"{endpoint}/")
+        for name, one in said["clouds"].items()
+        if name.startswith("nutshell") and isinstance(one, dict) and _leads_to(one, endpoint)
     }
     if ours:
         write_private(file, merged(before, ours, file))
+
+
+def _leads_to(one: Mapping[str, Any], endpoint: str) -> bool:
+    auth = one.get("auth")
+    return isinstance(auth, dict) and str(auth.get("auth_url", "")).startswith(f"{endpoint}/")
 
 
 def merged(text: str, clouds: Mapping[str, dict[str, Any] | None], file: Path) -> str:

@@ -126,6 +126,78 @@ def reset(state: Path | None, yes: bool) -> None:
 
 
 @cli.command()
+@click.argument("name")
+@_state
+@click.option("--replace", is_flag=True, help="In place of one of this name.")
+@click.option("--note", default="", help="Shown by nutshell saves.")
+def save(name: str, state: Path | None, replace: bool, note: str) -> None:
+    """Save the whole cloud under a name; a simulated one while it runs, a real one after nutshell down."""
+    with _refusals():
+        from nutshell.cli.save import save as keep
+
+        keep(_places(state), name, click.echo, replace=replace, note=note)
+
+
+@cli.command()
+@click.argument("name", required=False, default="")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of the fork [a free one].")
+@click.option("--host", metavar="ADDR", default="127.0.0.1", help="Address to listen on [127.0.0.1].")
+@_state
+@click.option("--into", type=click.Path(path_type=Path), help="The fork's state directory [beside the cloud's].")
+@click.pass_obj
+def fork(waiting: Any, /, name: str, port: int | None, host: str, state: Path | None, into: Path | None) -> None:
+    """Start a copy of a saved cloud on another port; without NAME, of the cloud as it is now. The two are independent:
+    same ids, users, passwords; tokens of the one are taken by the other until they expire."""
+    with _refusals():
+        from nutshell.cli.fork import make_fork
+        from nutshell.cli.up import bring_up, read_wanted
+
+        given = make_fork(_places(state), name, host, port, into, click.echo)
+        bring_up(read_wanted(given, None, {}), click.echo, waiting=waiting)
+
+
+@cli.command()
+@click.argument("name")
+@_state
+@click.option("--yes", is_flag=True, help="Really replace what is there.")
+def restore(name: str, state: Path | None, yes: bool) -> None:
+    """Put a saved cloud in the place of the one that is there, which must be down."""
+    with _refusals():
+        from nutshell.cli.fork import restore as put_back
+
+        put_back(_places(state), name, click.echo, yes=yes)
+
+
+@cli.group(invoke_without_command=True)
+@_state
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_context
+def saves(context: click.Context, state: Path | None, as_json: bool) -> None:
+    """List the saved clouds."""
+    if context.invoked_subcommand is not None:
+        return
+    with _refusals():
+        from nutshell.cli.saves import as_json as for_programs
+        from nutshell.cli.saves import as_text, every
+
+        found = every(_places(state))
+        click.echo(for_programs(found) if as_json else as_text(found))
+
+
+@saves.command("delete")
+@click.argument("name")
+@_state
+@click.pass_context
+def delete_saved(context: click.Context, name: str, state: Path | None) -> None:
+    """Delete a saved cloud; its forks stay."""
+    with _refusals():
+        from nutshell.cli.saves import delete
+
+        delete(_places(state or (context.parent.params["state"] if context.parent else None)), name)
+        click.echo(f"deleted {name}")
+
+
+@cli.command()
 @_state
 def demo(state: Path | None) -> None:
     """Show the main job: a server on a network with a volume, reached over a floating IP. It is left running."""

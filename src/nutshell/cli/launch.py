@@ -150,6 +150,13 @@ def check_port(host: str, port: int) -> None:
     raise Refusal(f"port {port} is in use{_user_of(port)}{hint}", 1)
 
 
+def free_port(host: str) -> int:
+    """One that nobody listens on at this moment."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
 def _is_free(family: int, host: str, port: int) -> bool:
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -61,7 +61,7 @@ def banner(facts: Mapping[str, Any], accounts: Mapping[str, Account], places: Pl
     for name, one in accounts.items():
         lines.append(f"  {name:<6} user {one.username}, password {one.password}, project {one.project}")
     lines += [f"  note   {note}" for note in facts.get("notes", [])]
-    cloud = "openstack --os-cloud nutshell server list"
+    cloud = f"openstack --os-cloud {facts.get('cloud', 'nutshell')} server list"
     lines.append(f'Next: {cloud}, or eval "$(nutshell env{option})"; stop with nutshell down{option}')
     return "\n".join(lines)
 

@@ -71,6 +71,10 @@ def bring_up(
     began = time.monotonic()
     programs = programs or Programs()
     with states.one_command_at_a_time(wanted.places):
+        if any((wanted.places.state / name).exists() for name in (".restoring", ".restored")):
+            from nutshell.cli.fork import finish_restore
+
+            finish_restore(wanted.places)  # a `nutshell restore` was killed
         running = processes.find(wanted.places.run / "api.json")
         if running is not None and _answers(running.facts, began + READY_S / 4):
             _check_same(wanted, running.facts)
@@ -80,7 +84,7 @@ def bring_up(
             return
         user, notes = _api_user(wanted)
         identity = states.prepare(wanted.places, wanted.cloud.simulate, user)
-        facts = _facts(wanted.cloud, user, notes)
+        facts = {**_facts(wanted.cloud, user, notes), "cloud": next(iter(clouds.names_of(wanted.places.state)))}
         free_lock(wanted.places)
         pid = _start(wanted, programs, facts, identity, waiting)
         _finish(wanted, facts, say, time.monotonic() - began)
@@ -124,6 +128,7 @@ def _facts(cloud: CloudConfig, user: tuple[int, int] | None, notes: list[str]) -
         "port": cloud.port,
         "region": cloud.region,
         "simulate": cloud.simulate,
+        "database": "postgresql" if cloud.database else "sqlite",
         "cacert": str(cloud.tls_cert.absolute()) if cloud.tls_cert else None,
         "drivers": dict.fromkeys(("compute", "network", "volume"), "memory")
         if cloud.simulate
@@ -172,7 +177,7 @@ def _finish(wanted: Wanted, facts: Mapping[str, Any], say: Say, seconds: float |
     accounts = accounts_in(read_json(wanted.places.credentials))
     made = {
         cloud: clouds.entry(facts["endpoint"], facts["region"], accounts[name], facts.get("cacert"))
-        for cloud, name in clouds.NAMES.items()
+        for cloud, name in clouds.names_of(wanted.places.state).items()
         if name in accounts
     }
     file = clouds.default_file()

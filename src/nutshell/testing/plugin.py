@@ -31,11 +31,12 @@ def make_cloud(request: pytest.FixtureRequest) -> "Iterator[Callable[..., Privat
     """Makes clouds, as many as wanted: the arguments are those of `nutshell.testing.cloud`."""
     import nutshell.testing
 
-    made = request.node.stash.setdefault(MADE, [])
+    made: list[PrivateCloud] = request.node.stash.setdefault(MADE, [])
 
     def make(*given: Any, **named: Any) -> "PrivateCloud":
-        made.append(nutshell.testing.cloud(*given, **named))
-        return made[-1]
+        one = nutshell.testing.cloud(*given, **named)
+        made.append(one)
+        return one
 
     yield make
     for one in made:
