@@ -11,7 +11,7 @@ from tests.wire.identity_rig import ADMIN_PASSWORD, Rig
 
 from nutshell.identity.authority import Authority
 from nutshell.identity.passwords import Passwords
-from nutshell.identity.sessions import Revocation
+from nutshell.identity.revocations import Revocation
 
 
 @pytest.fixture(scope="module")

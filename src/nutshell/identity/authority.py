@@ -12,7 +12,7 @@ from nutshell.core.errors import Unauthorized
 from nutshell.core.events import UNHEARD, Event
 from nutshell.core.policy import Who
 from nutshell.core.store import Tx
-from nutshell.identity import catalog, ec2
+from nutshell.identity import catalog, ec2, providers
 from nutshell.identity.codec import Claims, Codec, Ring
 from nutshell.identity.credentials import Vault
 from nutshell.identity.endpoint_filter import endpoints_of
@@ -38,6 +38,7 @@ class Authority:
         self._sessions: dict[str, Session] = {}
         self._keys: dict[str, tuple[Ec2Credential, int]] = {}  # by access key; with the end of what is known
         self._entries: catalog.Entries | None = None
+        self._providers: list[dict[str, str]] | None = None
         self._epoch = 0
         self._lock = threading.Lock()
         cloud.store.on_commit(self._told)
@@ -135,6 +136,9 @@ class Authority:
             shown = dict(session.shown)
             if with_catalog and session.claims.scope != "unscoped":
                 shown["catalog"] = self.catalog(base, session.who, tx)
+            providers = self._service_providers(tx)
+            if providers:
+                shown["service_providers"] = providers
             found = msgspec.json.encode({"token": shown})
             if len(session.rendered) < 4:
                 session.rendered[key] = found
@@ -151,6 +155,17 @@ class Authority:
         work: Callable[[Tx], frozenset[str] | None] = lambda tx: endpoints_of(tx, who.project_id)  # noqa: E731
         only = self._cloud.read(work) if tx is None else work(tx)
         return catalog.render(entries, base, who.user_id, who.project_id, only)
+
+    def _service_providers(self, tx: Tx | None) -> list[dict[str, str]]:
+        """The clouds whose identity trusts this one, as tokens name them."""
+        found = self._providers
+        if found is None:
+            epoch = self._epoch
+            found = self._cloud.read(providers.enabled) if tx is None else providers.enabled(tx)
+            with self._lock:
+                if epoch == self._epoch:
+                    self._providers = found
+        return found
 
     def _keep(self, token: str, session: Session, epoch: int) -> None:
         """Remember, unless something changed since the session was read."""
@@ -173,3 +188,5 @@ class Authority:
             self._keys.clear()
             if any(e.kind in CATALOG_KINDS or e.kind == UNHEARD for e in mine):
                 self._entries = None
+            if any(e.kind == providers.ServiceProvider.event_kind for e in mine):
+                self._providers = None

@@ -159,6 +159,7 @@ def delete_region(ask: Ask[Any]) -> None:
     if ask.tx.count(Endpoint, region_id=family):
         raise Forbidden(f"Unable to delete region {row.id} because it or its child regions have associated endpoints.")
     for region in ask.tx.find(Region, id=family):
+        ask.tx.sql("DELETE FROM identity_policy_associations WHERE region_id = ?", region.id)
         ask.tx.drop(region)
 
 
@@ -213,6 +214,12 @@ def delete_service(ask: Ask[Any]) -> None:
     ask.tx.sql(
         "DELETE FROM identity_project_endpoints"
         " WHERE of_id IN (SELECT id FROM identity_endpoints WHERE service_id = ?)",
+        row.id,
+    )
+    ask.tx.sql(
+        "DELETE FROM identity_policy_associations"
+        " WHERE service_id = ? OR endpoint_id IN (SELECT id FROM identity_endpoints WHERE service_id = ?)",
+        row.id,
         row.id,
     )
     ask.tx.drop_where(Endpoint, service_id=row.id)
@@ -289,6 +296,7 @@ def update_endpoint(ask: Ask[Any]) -> Endpoint:
 def delete_endpoint(ask: Ask[Any]) -> None:
     row = found(ask, Endpoint)
     ask.tx.sql("DELETE FROM identity_project_endpoints WHERE of_id = ?", row.id)
+    ask.tx.sql("DELETE FROM identity_policy_associations WHERE endpoint_id = ?", row.id)
     ask.tx.drop(row)
 
 

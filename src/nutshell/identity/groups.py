@@ -140,6 +140,7 @@ def remove_member(ask: Ask[Any]) -> None:
     if there is None:
         raise Missing(kind="user in group", id=ask.params["user_id"])
     ask.tx.drop(there)
+    ask.tx.put(found(ask, User, there.user_id), tokens_after=ask.cloud.clock.real())  # its tokens end, as in Keystone
 
 
 @call("GET", "/users/{id}/groups", "list_groups_for_user", noun=Group, target=user_target)

@@ -54,4 +54,6 @@ def update_policy(ask: Ask[Any]) -> Policy:
 
 @call("DELETE", "/policies/{id}", "delete_policy", target=named(Policy), http=204)
 def delete_policy(ask: Ask[Any]) -> None:
-    ask.tx.drop(found(ask, Policy))
+    row = found(ask, Policy)
+    ask.tx.sql("DELETE FROM identity_policy_associations WHERE policy_id = ?", row.id)
+    ask.tx.drop(row)

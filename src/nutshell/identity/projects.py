@@ -326,9 +326,11 @@ def delete_project(ask: Ask[Any]) -> None:
 
 def drop_project(tx: Tx, row: Project) -> None:
     """Delete a project with what identity keeps about it."""
+    from nutshell.identity.revocations import remember_gone
     from nutshell.identity.scopes import forget_target
 
     forget_target(tx, row.id)
+    remember_gone(tx, "domain" if row.is_domain else "project", row.id)
     tx.drop(row)
 
 

@@ -17,9 +17,9 @@ from nutshell.core.store import Tx
 from nutshell.identity.credentials import Credential, Vault
 from nutshell.identity.domain_configs import DomainConfig
 from nutshell.identity.keys import HEARD_S, PURPOSES, KeyRow, Keys
+from nutshell.identity.revocations import EXPIRED_WINDOW_S
 from nutshell.identity.service import call
 from nutshell.identity.settings import IdentityConfig
-from nutshell.identity.tokens import EXPIRED_WINDOW_S
 
 log = logging.getLogger("nutshell.identity")
 SEALED: tuple[type[Resource], ...] = (Credential, DomainConfig)

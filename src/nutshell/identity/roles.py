@@ -127,6 +127,12 @@ def delete_role(ask: Ask[Any]) -> None:
 def drop_role(tx: Tx, row: Role) -> None:
     from nutshell.identity.assignments import Assignment
 
+    for one in tx.find(Assignment, role_id=row.id, actor_kind="user", target_kind="project"):
+        tx.sql(
+            "DELETE FROM identity_application_credentials WHERE user_id = ? AND project_id = ?",
+            one.actor_id,
+            one.target_id,
+        )
     tx.drop_where(Assignment, role_id=row.id)
     tx.drop_where(Implication, prior_id=row.id)
     tx.drop_where(Implication, implied_id=row.id)

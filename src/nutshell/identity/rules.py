@@ -39,6 +39,8 @@ _TRUSTEE = "user_id:%(target.trust.trustee_user_id)s"
 _READ_TRUST = f"{READ} or {_TRUSTOR} or {_TRUSTEE}"
 _ACCESS_RULE = f"{SYSTEM_READER} or user_id:%(target.user.id)s"
 
+_PLACES = ("endpoint", "service", "region_and_service")
+
 _RULES: dict[str, str] = {
     # tokens
     "get_auth_catalog": "",
@@ -132,7 +134,20 @@ _RULES: dict[str, str] = {
     " or (project_id:%(target.limit.project_id)s and not None:%(target.limit.project_id)s)",
     **dict.fromkeys(("create_limits", "update_limit", "delete_limit"), ADMIN),
     **dict.fromkeys(("create_registered_limits", "update_registered_limit", "delete_registered_limit"), ADMIN),
+    # federation as data
+    **{
+        f"{verb}_{one}": ADMIN
+        for one in ("identity_provider", "protocol", "mapping", "service_provider")
+        for verb in ("create", "update", "delete")
+    },
+    **dict.fromkeys((f"get_{one}" for one in ("identity_provider", "protocol", "mapping", "service_provider")), READ),
+    **dict.fromkeys((f"list_{one}s" for one in ("identity_provider", "protocol", "mapping", "service_provider")), READ),
     # policies, endpoint filter, consumers
+    **dict.fromkeys(
+        (f"{verb}_policy_association_for_{kind}" for verb in ("create", "delete") for kind in _PLACES), ADMIN
+    ),
+    **dict.fromkeys((f"check_policy_association_for_{kind}" for kind in _PLACES), READ),
+    **dict.fromkeys(("get_policy_for_endpoint", "list_endpoints_for_policy"), READ),
     **dict.fromkeys(("get_policy", "list_policies"), READ),
     **dict.fromkeys(("create_policy", "update_policy", "delete_policy"), ADMIN),
     **dict.fromkeys(("get_consumer", "list_consumers"), READ),

@@ -9,6 +9,7 @@ from nutshell.core.store import Tx
 from nutshell.identity.assignments import SYSTEM, Assignment
 from nutshell.identity.groups import Group, Membership
 from nutshell.identity.projects import Project
+from nutshell.identity.revocations import remember_gone
 from nutshell.identity.roles import Role, drop_role, expand
 from nutshell.identity.users import User
 
@@ -35,6 +36,8 @@ def roles_on(tx: Tx, user_id: str, target: Project | None, only: frozenset[str] 
     ids = {r for (r,) in rows}
     if only is not None:
         ids = expand(tx, ids) & only
+        if ids != only:  # one that was handed on is lost: so is what was handed on
+            return []
     found = tx.find(Role, id=expand(tx, ids), order="name") if ids else []
     return [r for r in found if not r.domain_id]
 
@@ -92,11 +95,16 @@ def drop_user(tx: Tx, user: User) -> None:
     for table in ("application_credentials", "credentials", "access_rules", "former_passwords"):
         tx.sql(f"DELETE FROM identity_{table} WHERE user_id = ?", user.id)
     tx.sql("DELETE FROM identity_logins WHERE id = ?", user.id)
+    remember_gone(tx, "user", user.id)
     tx.sql("DELETE FROM identity_trusts WHERE trustor_user_id = ? OR trustee_user_id = ?", user.id, user.id)
     tx.drop(user)
 
 
 def drop_group(tx: Tx, group: Group) -> None:
+    """Its members' tokens end when it had a role anywhere."""
+    if tx.count(Assignment, actor_id=group.id):
+        for user in tx.find(User, id=[m.user_id for m in tx.find(Membership, group_id=group.id)]):
+            tx.put(user, tokens_after=tx.clock.real())
     tx.drop_where(Assignment, actor_id=group.id)
     tx.drop_where(Membership, group_id=group.id)
     tx.drop(group)

@@ -9,8 +9,6 @@ from typing import Any
 from nutshell.core.clock import iso_micros_z
 from nutshell.core.errors import Unauthorized
 from nutshell.core.policy import Who
-from nutshell.core.resource import Resource
-from nutshell.core.resource import field as column
 from nutshell.core.store import Tx
 from nutshell.identity.application_credentials import ApplicationCredential, limits_of
 from nutshell.identity.codec import Claims
@@ -19,14 +17,6 @@ from nutshell.identity.roles import Role
 from nutshell.identity.scopes import roles_on
 from nutshell.identity.trusts import Trust
 from nutshell.identity.users import User
-
-
-class Revocation(Resource, service="identity", one="revocation", many="revocations", indexes=(("expires_at",),)):
-    """A token that was revoked before its end. The id is its audit id; `chain`: all that descend from it, too."""
-
-    expires_at: float = column()
-    user_id: str = column(default="")
-    chain: bool = column(default=True)
 
 
 @dataclass(frozen=True)

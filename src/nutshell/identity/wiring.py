@@ -15,8 +15,11 @@ from nutshell.identity import (  # noqa: F401 - importing them declares their ro
     domains,
     ec2,
     endpoint_filter,
+    endpoint_policies,
+    federation,
     groups,
     limits,
+    mappings,
     own_password,
     policies,
     projects,
@@ -34,6 +37,7 @@ from nutshell.identity.logins import INACTIVE, Gate
 from nutshell.identity.passwords import Passwords
 from nutshell.identity.port import Identity
 from nutshell.identity.renewal import RENEWAL
+from nutshell.identity.revocations import FORGETTING
 from nutshell.identity.seed import seed
 from nutshell.identity.service import identity as service
 from nutshell.identity.settings import IdentityConfig, check_settings
@@ -56,7 +60,7 @@ def wire(cloud: Cloud) -> None:
 
 
 def loops(cloud: Cloud) -> list[Loop]:
-    return [INACTIVE, RENEWAL]
+    return [INACTIVE, RENEWAL, FORGETTING]
 
 
 __all__ = ["config", "loops", "quotas", "seed", "service", "wire"]
