@@ -12,13 +12,14 @@ OPTIONS := $(if $(STATE),--state $(STATE))
 DEBIAN := qemu-system-x86 qemu-utils libnftables1 dnsmasq-base e2fsprogs dosfstools \
     syslinux syslinux-common mtools openssh-client iputils-ping
 
-.PHONY: help demo up down test test-postgres real check bench bench-peers conformance docs clean debian
+.PHONY: help demo up down test test-postgres kill-farm real check bench bench-peers conformance docs clean debian
 
 help:
 	@echo "make demo    a real server on a real network with a real volume, shown step by step (as root)"
 	@echo "make up      start the cloud; make down ends it and its guests   (STATE=dir PORT=n)"
 	@echo "make test    the tests; make real: those with real guests and networks (as root); make check: lint, types, house rules; make bench: the promised numbers; make bench-peers: beside real OpenStack"
 	@echo "make test-postgres   the tests with every cloud's state on PostgreSQL   (PART=tests/wire/…)"
+	@echo "make kill-farm [SEED=1] [KILLS=20] [DATABASE=postgresql] [REAL=1]   kill -9 at random moments under random work; nothing may be lost"
 	@echo "make conformance [SUITE=smoke] [REAL=1] [UPDATE=1]   OpenStack's own tests, all or one list of tests/conformance/lists; REAL=1: real servers (as root); UPDATE=1: what passes has to pass from now on"
 
 $(VENV)/made:
@@ -54,6 +55,10 @@ test: $(VENV)/tested
 test-postgres: $(VENV)/tested
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || scripts/install-debian postgresql
 	$(BIN)/python -m pytest -n auto -m 'not real' --database postgresql $(or $(PART),tests/wire tests/contract tests/plan tests/crash)
+
+# kill -9 at random moments under random work, and whether anything was lost. As root with REAL=1.
+kill-farm: $(VENV)/tested $(if $(REAL),debian)
+	$(BIN)/python tests/crash/farm/run.py --seed $(or $(SEED),1) --kills $(or $(KILLS),20) --database $(or $(DATABASE),sqlite) $(if $(REAL),--real)
 
 real: debian $(VENV)/tested
 	$(BIN)/python -m pytest -m real
