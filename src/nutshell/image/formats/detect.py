@@ -1,7 +1,5 @@
 """Tells a disk image's format from its first bytes (each format's own header; UEFI specification 5 for GPT)."""
 
-import struct
-
 HEAD_BYTES = 40 * 1024  # the farthest sign lies in ISO 9660's and UDF's descriptors, from 32 KiB on
 SECTOR = 2048
 
@@ -52,20 +50,3 @@ def _partition_table(head: bytes) -> str | None:
     if head[512:520] == b"EFI PART" or 0xEE in head[450:510:16]:
         return "gpt"
     return "mbr"
-
-
-def header_size(name: str, head: bytes) -> int | None:
-    """The virtual size in bytes that the header claims, for formats whose tables are not checked; None if unknown."""
-    place = {"vdi": (0x170, "<Q", 1), "vhd": (40, ">Q", 1), "vmdk": (12, "<Q", 512), "iso": (16 * SECTOR + 80, "<I", 0)}
-    if name not in place:
-        return None
-    offset, layout, unit = place[name]
-    if name == "vmdk" and not head.startswith(b"KDMV"):
-        return None
-    if name == "iso":
-        if head[16 * SECTOR] != 1 or len(head) < 17 * SECTOR:  # only a primary volume descriptor has the size
-            return None
-        unit = int(struct.unpack_from("<H", head, 16 * SECTOR + 128)[0])
-    if len(head) < offset + struct.calcsize(layout):
-        return None
-    return int(struct.unpack_from(layout, head, offset)[0]) * unit

@@ -4,7 +4,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-VIRTUAL_SIZE_LIMIT = 1 << 50  # 1 PiB: nothing stored here is larger, and sums of it fit a 64-bit column
+from nutshell.image.formats.parse import VIRTUAL_SIZE_LIMIT, ImageRefused, Parse, Tail, Window
+
 L1_LIMIT = 32 << 20
 REFCOUNT_TABLE_LIMIT = 8 << 20
 SNAPSHOT_LIMIT = 65536
@@ -38,6 +39,23 @@ class Header:
     refcount_order: int = 4
     length: int = 72
     compression: int = 0
+
+
+HEAD_BYTES = 40 << 10  # of the first cluster: what follows the header's extensions is not looked at
+
+
+def parse_qcow2() -> Parse:
+    """A disk whose tables lie in the file and whose data is nowhere else."""
+    head = (yield Window(0, HEAD_BYTES)).data
+    header = parse(head)
+    if isinstance(header, str):
+        raise ImageRefused(header)
+    why = refusal(header, head)
+    if why is None:
+        why = outside(header, (yield Tail(0)).size)
+    if why is not None:
+        raise ImageRefused(why)
+    return header.size
 
 
 def parse(head: bytes) -> Header | str:
