@@ -142,6 +142,16 @@ def test_an_image_is_made_of_a_server(rig: Rig) -> None:
     assert rig.images.known[image].properties["k"] == "v"
 
 
+def test_the_image_of_a_server_that_is_deleted_meanwhile_goes_too(rig: Rig) -> None:
+    """It waited for its data for ever."""
+    made = rig.boot()
+    rig.world.faults.delay("snapshot_root", 0.3)
+    image = rig.act(made, "createImage", {"name": "snap"}).json()["image_id"]
+    assert rig.call("DELETE", f"/servers/{made}").status_code == 204
+    rig.gone(made)
+    assert image not in rig.images.known
+
+
 def test_a_volume_is_attached_and_detached_live(rig: Rig) -> None:
     made = rig.boot()
     path = f"/servers/{made}/os-volume_attachments"
@@ -154,8 +164,8 @@ def test_a_volume_is_attached_and_detached_live(rig: Rig) -> None:
     assert shown == [{"id": VOLUME, "delete_on_termination": False}]
     assert rig.call("POST", path, json={"volumeAttachment": {"volumeId": VOLUME}}).status_code == 400
     assert rig.call("DELETE", f"{path}/{VOLUME}").status_code == 202
-    until(lambda: rig.volumes.known[VOLUME].status == "available")
-    assert rig.call("GET", f"{path}/{VOLUME}").status_code == 404
+    until(lambda: rig.call("GET", f"{path}/{VOLUME}").status_code == 404)
+    assert rig.volumes.known[VOLUME].status == "available"
     assert VOLUME not in rig.world.observe([made])[0].disk_ids
 
 

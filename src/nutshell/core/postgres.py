@@ -227,6 +227,8 @@ class PostgresStore:
             return False
 
     def close(self) -> None:
+        if self._ended.is_set():
+            return
         self._ended.set()
         os.write(self._hang_up[1], b"x")
         self._writers.shutdown(wait=True)

@@ -21,6 +21,7 @@ class Thing:
     path: str
     owner: int
     state: str = THERE
+    source: str = ""  # the server that an image is a snapshot of: it goes with it while it is made
     facts: dict[str, set[Any]] = field(default_factory=dict)
 
     def fact(self, name: str) -> Any:

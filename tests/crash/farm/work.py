@@ -129,6 +129,9 @@ class Worker:
         held = [v for v in self.ledger.of(self.number, "volume") if thing.id in v.facts["server"]]
         for volume in held:
             volume.facts["server"].add(None)
+        for image in self.ledger.of(self.number, "image"):
+            if image.source == thing.id:
+                image.state = EITHER
         if self.delete(self.demo, thing):
             for volume in held:
                 volume.facts["server"].discard(thing.id)
@@ -163,6 +166,7 @@ class Worker:
         if thing is None or not self.room("image"):
             return
         image = Thing("image", "", self.name(), f"{IMAGE}/images", self.number, facts={"status": {"active"}})
+        image.source = thing.id
         self.ledger.sending(image)
         body = {"createImage": {"name": image.name}}
         status, answer = self.call(self.demo, "POST", f"{thing.path}/action", body)

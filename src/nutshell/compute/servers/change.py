@@ -86,7 +86,7 @@ def _delete(ask: Ask[Server]) -> None:
     check_lock(ask)
     if ask.target.task == "delete":
         return
-    supersede(ask.tx, ask.target, "delete")
+    supersede(ask, ask.target, "delete")
     begin(ask, ask.target, "delete", Want.GONE, FOR_EVER_S)
 
 

@@ -10,8 +10,10 @@ from nutshell.compute.errors import Locked, WrongState
 from nutshell.compute.servers.noun import Server, record
 from nutshell.compute.servers.status import Want
 from nutshell.core.operations import Operation, finish
+from nutshell.core.policy import Who
 from nutshell.core.service import Ask
 from nutshell.core.store import Tx
+from nutshell.image.port import Images
 
 
 def check_lock(ask: Ask[Server]) -> None:
@@ -72,9 +74,14 @@ def note(tx: Tx, server: Server, kind: str, new_id: str, fault: str = "") -> Non
     finish(tx, add_operation(tx, server, kind, new_id, 0.0), fault)
 
 
-def supersede(tx: Tx, server: Server, by: str) -> None:
-    """Close the open operation, if there is one: another one goes first."""
-    if server.operation_id:
-        op = tx.get(Operation, server.operation_id)
-        if op is not None and op.finished_at is None:
-            finish(tx, op, f"superseded by {by}")
+def supersede(ask: Ask[Any], server: Server, by: str) -> None:
+    """Close the open operation, if there is one: another one goes first. The image it was making does not come."""
+    tx, images = ask.tx, ask.cloud.port(Images)
+    op = tx.get(Operation, server.operation_id) if server.operation_id else None
+    if op is None or op.finished_at is not None:
+        return
+    finish(tx, op, f"superseded by {by}")
+    image = images.facts(tx, op.args["image_id"]) if "image_id" in op.args else None
+    if image is not None and image.status in ("queued", "saving"):
+        owner = Who(project_id=server.project_id, roles=frozenset({"member", "reader"}))
+        images.delete(tx, owner, image.image_id)

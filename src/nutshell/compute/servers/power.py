@@ -143,7 +143,7 @@ def reboot(ask: Ask[Server]) -> None:
     check_state(s, "reboot", (*SLEEPY, "error"), busy=again)
     need_built(s, "reboot")
     if again:
-        supersede(ask.tx, s, "reboot")
+        supersede(ask, s, "reboot")
     begin(ask, s, "reboot-hard", Want.RUNNING, timeout_s(ask))
 
 
@@ -216,7 +216,7 @@ class ResetState(Body):
 def reset_state(ask: Ask[Server]) -> None:
     """An administrator's word on the state: what was going on is given up, and the override is recorded."""
     s, failed = ask.target, ask.given["state"] == "error"
-    supersede(ask.tx, s, "reset-state")
+    supersede(ask, s, "reset-state")
     note(ask.tx, s, "resetState", ask.new_id())
     changes: dict[str, Any] = {"failed": failed, "task": "", "step": "", "operation_id": "", "due_at": None}
     if not failed:
