@@ -210,8 +210,9 @@ def test_when_no_host_fits_the_fault_says_what_each_lacked(rig: Rig) -> None:
     fault = rig.show(made)["fault"]
     assert fault["code"] == 500
     assert "No valid host was found" in fault["message"]
-    assert "-sim" in fault["message"]
-    assert "memory" in fault["message"].lower()
+    assert "1 host: MEMORY_MB: 600000 wanted" in fault["message"]
+    assert "-sim" not in fault["message"]  # its owner is not told the hosts' names
+    assert "-sim: MEMORY_MB" in rig.show(made, ADMIN)["fault"]["details"]
     assert rig.call("DELETE", f"/servers/{made}").status_code == 204
     rig.gone(made)
 

@@ -1,4 +1,4 @@
-"""The commands that ask a running cloud beyond OpenStack: faults and traces."""
+"""The commands that ask a running cloud beyond OpenStack: faults, traces, explanations."""
 
 import json
 import os
@@ -90,10 +90,24 @@ def trace_request(state: Path | None, as_json: bool, request_id: str) -> None:
         click.echo(json.dumps(found) if as_json else "\n".join(request_tree(found)))
 
 
+@click.command()
+@state
+@as_json
+@click.argument("kind", type=click.Choice(["server", "port", "volume", "request"]))
+@click.argument("id_", metavar="ID")
+def explain(state: Path | None, as_json: bool, kind: str, id_: str) -> None:
+    """Say why a server, port or volume is in its state, or why a request was refused."""
+    with refusals():
+        from nutshell.cli.trees import explanation_tree
+
+        found = _ask(state, "GET", f"/explain/{kind}/{id_}")["explanation"]
+        click.echo(json.dumps(found) if as_json else "\n".join(explanation_tree(found)))
+
+
 def _ask(state: Path | None, method: str, path: str, body: Any = None) -> Any:
     from nutshell.cli.operator_client import find_client
 
     return find_client(find_places(state), os.environ).ask(method, "/nutshell/v1" + path, body)
 
 
-COMMANDS = (fault, trace_request)
+COMMANDS = (explain, fault, trace_request)

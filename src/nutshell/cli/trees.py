@@ -61,3 +61,41 @@ def refusal_line(why: Mapping[str, Any]) -> str:
         if why.get("roles") is not None:
             text += f"; the caller's roles: {', '.join(why['roles']) or 'none'}"
     return text
+
+
+def explanation_tree(e: Mapping[str, Any]) -> Iterable[str]:
+    """What `nutshell explain` prints: the sentences, then the facts that need more room."""
+    yield f"{e['kind']} {e['id']}" + (f" ({e['name']})" if e.get("name") else "")
+    branches: list[Branch] = [(line, []) for line in e["because"]]
+    if e.get("scheduling"):
+        branches.append((_decision(e["scheduling"]), [(line, []) for line in _hosts(e["scheduling"])]))
+    if e.get("host"):
+        branches.append((f"host: {e['host']}", []))
+    if e.get("fault_details") and not e.get("scheduling") and e["fault_details"] != e.get("fault"):
+        branches.append((f"details: {e['fault_details']}", []))
+    if e["kind"] != "request" and e.get("requests"):
+        branches.append(("requests that touched it", [(_request(r), []) for r in e["requests"]]))
+    elif e["kind"] == "request":
+        branches.append((f"more: nutshell trace-request {e['id']}", []))
+    yield from tree(branches)
+
+
+def _decision(s: Mapping[str, Any]) -> str:
+    wanted = ", ".join(f"{amount} {name}" for name, amount in s["wanted"].items())
+    return f"hosts considered: {s['hosts']}, for {wanted}"
+
+
+def _hosts(s: Mapping[str, Any]) -> Iterable[str]:
+    fit = s.get("fit")
+    for one in fit if isinstance(fit, list) else ():
+        free = ", ".join(f"{amount} {name}" for name, amount in one["free"].items())
+        yield f"{one['host']}: {'chosen' if one['host'] == s['chosen'] else 'fits'}, free were {free}"
+    if isinstance(fit, int):
+        yield f"{fit} fit"
+    for one in s["lacking"]:
+        yield f"{one['host']}: {one['lacked']}" if "host" in one else f"{one['hosts']} lacked: {one['lacked']}"
+
+
+def _request(r: Mapping[str, Any]) -> str:
+    line = f"{r['at'][11:23]} {r['id']} {r['method']} {r['path']} → {r['status']}"
+    return line + (f": {refusal_line(r['refused'])}" if r.get("refused") else "")

@@ -33,6 +33,7 @@ from nutshell.compute import (  # noqa: F401 - they declare their routes
 from nutshell.compute.capability import Consoles, Disks, HotPluggable, Hypervisor, Pausable, Watchable
 from nutshell.compute.config import ComputeConfig
 from nutshell.compute.devices import Device
+from nutshell.compute.explanation import EXPLAINS
 from nutshell.compute.metadata import MetadataSecret, metadata
 from nutshell.compute.nodes import keep_nodes
 from nutshell.compute.port import Hosts, Servers
@@ -83,6 +84,7 @@ quotas: Mapping[str, int] = {
 def wire(cloud: "Cloud") -> None:
     """Register the hypervisor: simulated in this process, or the host process's over its socket."""
     cloud.ports[MetadataSecret] = MetadataSecret(cloud.settings[CloudConfig].state)
+    cloud.explainers |= EXPLAINS
     cloud.ports[Servers] = external_events.ServerOffers(cloud)
     if any(kind in cloud.drivers for kind in CAPABILITIES):
         return  # a test brought its own

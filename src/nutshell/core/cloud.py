@@ -12,6 +12,7 @@ from nutshell.core.clock import Clock
 from nutshell.core.config import Settings
 from nutshell.core.drivers import Watched
 from nutshell.core.errors import Unavailable
+from nutshell.core.explain import Explains
 from nutshell.core.faults import Faults
 from nutshell.core.policy import Rules, Who
 from nutshell.core.quota import Quotas
@@ -63,6 +64,7 @@ class Cloud:
     admits: Callable[[Who, Service, str, str], None] | None = None  # (caller, service, method, path); raises
     faults: Faults | None = None  # failures on purpose, where the configuration allows them
     recorder: Recorder | None = None  # keeps what requests, loops and drivers did
+    explainers: dict[str, Explains] = field(default_factory=dict)  # "server": why it is in its state
     ports: dict[type, Any] = field(default_factory=dict)
     mounts: dict[str, Callable[..., Any]] = field(default_factory=dict)  # first part of the path → an ASGI application
     drivers: dict[type, Any] = field(default_factory=dict)

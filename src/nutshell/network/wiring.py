@@ -21,6 +21,7 @@ from nutshell.network import (  # noqa: F401 - importing them declares their rou
 )
 from nutshell.network.capability import NetworkDriver
 from nutshell.network.config import NetworkConfig
+from nutshell.network.explanation import EXPLAINS
 from nutshell.network.networking import Networks
 from nutshell.network.port import Networking
 from nutshell.network.push import Pushing
@@ -38,6 +39,7 @@ quotas = DEFAULTS
 
 def wire(cloud: "Cloud") -> None:
     """Register the port and the driver: simulated in this process, or the host process's over its socket."""
+    cloud.explainers |= EXPLAINS
     cloud.ports[Networking] = Networks(cloud)
     cloud.ports[Pushing] = Pushing()
     if NetworkDriver not in cloud.drivers:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, is_dataclass
 from typing import Any, ClassVar
 
 from nutshell.core.config import setting
-from nutshell.core.errors import Fault
+from nutshell.core.errors import Fault, QuotaExceeded
 from nutshell.core.events import Event, current_request
 from nutshell.core.service import Ask
 
@@ -44,6 +44,7 @@ class Note:
     resource_id: str = ""
     state: str = ""
     why: str = ""
+    times: int = 1
 
 
 @dataclass(slots=True)
@@ -56,6 +57,7 @@ class Trace:
     rule: str = ""
     roles: frozenset[str] = frozenset()
     refused: Exception | None = None
+    quota: dict[str, Any] | None = None  # the limit that refused it
     parent: str = ""  # the caller's traceparent header
     notes: list[Note] = field(default_factory=list)
     dropped: int = 0
@@ -102,6 +104,7 @@ class Ring:
             trace.marks, trace.rule, trace.roles = ask.marks, ask.route.rule or "", ask.who.roles
             trace.parent = ask.headers.get("traceparent", "")
         if refused is not None:
+            trace.quota = _quota_of(refused)
             refused.__traceback__ = None  # it would hold the frames, and with them the request's body
             refused.__context__ = refused.__cause__ = None
             trace.refused = refused
@@ -168,6 +171,10 @@ class Ring:
 
     def _note(self, request_id: str, note: Note) -> None:
         trace = self._need(request_id)
+        for before in trace.notes[-3:]:
+            if note.why and _same(before, note):  # tried again, with the same result
+                before.times, before.at, before.seconds = before.times + 1, note.at, note.seconds
+                return
         if len(trace.notes) >= NOTES:
             trace.dropped += 1
             return
@@ -179,6 +186,10 @@ class Ring:
             self._make_room()
         if self.noted is not None:
             self.noted(trace, note)
+
+
+def _same(one: Note, other: Note) -> bool:
+    return (one.what, one.name, one.resource_id, one.why) == (other.what, other.name, other.resource_id, other.why)
 
 
 def _state_of(row: Any) -> str:
@@ -210,7 +221,15 @@ def why_refused(trace: Trace) -> dict[str, Any]:
     rule = fault.facts.get("rule")
     if fault.http == 403 and isinstance(rule, str):
         found["rule"] = rule
-    if "limit" in fault.facts and "used" in fault.facts:
-        said = ("full_name", "name", "requested", "used", "limit")
-        found["quota"] = {n: fault.facts[n] for n in said if n in fault.facts}
+    if trace.quota is not None:
+        found["quota"] = trace.quota
     return found
+
+
+def _quota_of(refused: BaseException) -> dict[str, Any] | None:
+    """The quota behind a refusal: services say it again in their own words."""
+    for fault in (refused, refused.__cause__, refused.__context__):
+        if isinstance(fault, QuotaExceeded):
+            name = fault.facts.get("full_name") or fault.facts.get("name")
+            return {"name": name, **{n: fault.facts.get(n) for n in ("requested", "used", "limit")}}
+    return None

@@ -1,6 +1,7 @@
 """Requests: what became of each of the last ones, part by part (docs/EXPLAIN.md)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -9,7 +10,6 @@ from nutshell.core.clock import iso_micros_z
 from nutshell.core.errors import BadRequest, NotFound
 from nutshell.core.operations import Operation
 from nutshell.core.service import Ask
-from nutshell.core.store import Tx
 from nutshell.operator.recorder import Note, Ring, Trace, why_refused
 from nutshell.operator.service import operator
 from nutshell.operator.spans import trace_id_of
@@ -22,6 +22,7 @@ operator.policy(
     }
 )
 LISTED = 100
+HOSTS = "nutshell:explain:hosts"
 
 
 @operator.route("GET", "/requests", rule="nutshell:requests:list")
@@ -105,6 +106,8 @@ def _noted(note: Note, began: float) -> dict[str, Any]:
     found: dict[str, Any] = {"what": note.what, "name": note.name, "at_ms": _ms(note.at - began)}
     if note.what != "event":
         found["ms"] = _ms(note.seconds)
+    if note.times > 1:
+        found["times"] = note.times
     return found | {k: v for k in ("resource_id", "state", "why") if (v := getattr(note, k))}
 
 
@@ -129,23 +132,19 @@ def _ms(seconds: float) -> float:
 
 def nameless(ask: Ask[Any], found: Any) -> Any:
     """The same without host names, unless the caller may know them."""
-    if ask.may("nutshell:explain:hosts", {}):
+    if ask.may(HOSTS, {}):
         return found
     servers = ask.cloud.ports.get(Servers)
     names = sorted(servers.host_names(ask.tx), key=len, reverse=True) if servers is not None else []
-    return _without(found, names)
+    words = "|".join(map(re.escape, names))
+    return _without(found, re.compile(rf"(?<![\w-])(?:{words})(?![\w-])") if words else None)
 
 
-def _without(value: Any, names: Sequence[str]) -> Any:
-    if isinstance(value, str):
-        for name in names:
-            value = value.replace(name, "(a host)")
+def _without(value: Any, names: "re.Pattern[str] | None") -> Any:
+    if names is None:
         return value
+    if isinstance(value, str):
+        return names.sub("(a host)", value)
     if isinstance(value, Mapping):
         return {k: _without(v, names) for k, v in value.items()}
     return [_without(v, names) for v in value] if isinstance(value, list) else value
-
-
-def operations_of(tx: Tx, resource_id: str, limit: int = 5) -> list[Operation]:
-    """The newest operations on a resource."""
-    return tx.find(Operation, resource_id=resource_id, order="created_at desc", limit=limit)

@@ -24,6 +24,7 @@ from nutshell.volume import (
     types,
 )
 from nutshell.volume.capability import Growable, ImageMaking, Snapshotting, VolumeDriver
+from nutshell.volume.explanation import EXPLAINS
 from nutshell.volume.offers import VolumeOffers
 from nutshell.volume.port import Volumes
 from nutshell.volume.service import volume as service
@@ -57,6 +58,7 @@ def wire(cloud: Cloud) -> None:
         driver = proxy(settings.state / "run" / "host.sock", "volume", CAPABILITIES)
     for capability in CAPABILITIES:
         cloud.drivers[capability] = driver
+    cloud.explainers |= EXPLAINS
     cloud.ports[Volumes] = VolumeOffers(cloud)
 
 

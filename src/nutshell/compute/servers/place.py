@@ -3,7 +3,9 @@
 When nothing fits, the answer says of every host what it lacked.
 """
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
@@ -14,6 +16,7 @@ from nutshell.compute.servers.work import Hopeless, Later
 from nutshell.core.store import Tx
 from nutshell.placement.port import Placement, Wanted
 
+FEW = 20  # hosts named in an explanation
 FIRST_HOST_S = 30.0  # how long a server waits for the first host to be heard of
 
 
@@ -37,27 +40,57 @@ def wanted(flavor: Mapping[str, Any], local: Mapping[str, Any]) -> Wanted:
     )
 
 
-def choose_host(tx: Tx, placement: Placement, server: Server) -> str:
-    """The host that now holds the server's claim. Hopeless, naming each host's lack, when there is none."""
+@dataclass(frozen=True)
+class Choice:
+    """The host that now holds a server's claim, and what was known of the others when it was chosen."""
+
+    host: str
+    considered: Mapping[str, Any]
+
+
+def choose_host(tx: Tx, placement: Placement, server: Server) -> Choice:
+    """The host that now holds the server's claim. Hopeless, with each host's lack, when there is none."""
     want = wanted(server.flavor, server.local)
     nodes = {n.id: n for n in tx.find(Node)}
     group = standing(tx, server)
     if not nodes and tx.now - server.created_at < FIRST_HOST_S:
         raise Later("the cloud has just started: no host is known yet")
-    barred = {i: why for i, n in nodes.items() if (why := _why_not(tx, n, server, group))}
-    fit = [nodes[c.provider_id] for c in placement.fit(tx, want).candidates if c.provider_id in nodes]
-    for node in sorted((n for n in fit if n.id not in barred), key=lambda n: group.cost(n.name)):
+    barred = {i: said for i, n in nodes.items() if (said := _why_not(tx, n, server, group))}
+    fitting = {c.provider_id: c.free for c in placement.fit(tx, want).candidates if c.provider_id in nodes}
+    fit = sorted((nodes[i] for i in fitting if i not in barred), key=lambda n: group.cost(n.name))
+    for node in fit:
         if placement.claim(tx, server.id, node.id, want.resources, server.project_id, server.user_id):
-            return node.name
-    raise Hopeless("No valid host was found. " + _explain(tx, placement, want, nodes, barred))
+            lacked = _lacks(tx, placement, want) if 0 < len(nodes) - len(fitting) <= FEW else {}
+            free = [{"host": n.name, "free": dict(fitting[n.id])} for n in fit[:FEW]]
+            return Choice(node.name, _considered(tx, want, nodes, lacked | barred) | {"chosen": node.name, "fit": free})
+    lacked = _lacks(tx, placement, want) | barred
+    why = {n.name: lacked.get(n.id) or "was taken meanwhile" for n in nodes.values()}
+    lines = [f"{name}: {lack}" for name, lack in sorted(why.items())]
+    named = ("; ".join(lines[:FEW]) + ("; …" if len(lines) > FEW else "") + ".") if lines else "There is no host."
+    counts = Counter(why.values()).most_common(FEW)
+    counted = "; ".join(f"{n} host{'s' if n > 1 else ''}: {lack}" for lack, n in counts)
+    raise Hopeless(
+        f"No valid host was found. {counted + '.' if counted else named}",
+        details=f"No valid host was found. {named}",
+        considered=_considered(tx, want, nodes, {n.id: why[n.name] for n in nodes.values()}),
+    )
 
 
-def _explain(tx: Tx, placement: Placement, want: Wanted, nodes: Mapping[str, Node], barred: Mapping[str, str]) -> str:
-    if not nodes:
-        return "There is no host."
-    lacked = {r.provider_id: ", ".join(r.lacked) for r in placement.fit(tx, want, explain=True).rejected}
-    lines = [f"{n.name}: {barred.get(n.id) or lacked.get(n.id) or 'was taken meanwhile'}" for n in nodes.values()]
-    return "; ".join(sorted(lines)[:20]) + ("; …" if len(lines) > 20 else "") + "."
+def _lacks(tx: Tx, placement: Placement, want: Wanted) -> dict[str, str]:
+    """Provider → what it lacks in words, of those that do not fit."""
+    return {r.provider_id: ", ".join(r.lacked) for r in placement.fit(tx, want, explain=True).rejected}
+
+
+def _considered(tx: Tx, want: Wanted, nodes: Mapping[str, Node], lacked: Mapping[str, str]) -> dict[str, Any]:
+    """What is kept of a decision, to explain it: at most a few hosts by name."""
+    named = [{"host": nodes[i].name, "lacked": why} for i, why in lacked.items() if i in nodes]
+    traits = sorted(want.required)
+    return {
+        "at": tx.now,
+        "wanted": dict(want.resources) | ({"traits": traits} if traits else {}),
+        "hosts": len(nodes),
+        "lacking": sorted(named, key=lambda one: one["host"])[:FEW],
+    }
 
 
 def _why_not(tx: Tx, node: Node, server: Server, group: Standing) -> str:

@@ -40,6 +40,8 @@ def settle(cloud: "Cloud", server: Server) -> None:
             fail(work, Hopeless(f"Not done in time: {wait}."))
         else:
             seconds = wait.seconds
+            if cloud.recorder is not None:
+                cloud.recorder.looked("servers", work.server, cloud.clock.real(), wait)
             cloud.write(lambda tx: _look_again(work, tx, seconds))
     except Hopeless as why:
         fail(work, why)
@@ -104,7 +106,7 @@ def fail(work: Work, why: Hopeless) -> None:
             work.cloud.port(Images).fail(tx, work.op.args["image_id"])
         changes: dict[str, Any] = {"task": "", "step": "", "due_at": None, "want": s.was}
         if not soft:
-            changes |= {"failed": True, "fault": _fault_of(tx, why)}
+            changes |= {"failed": True, "fault": _fault_of(tx, why, s.host)}
         if kind in ("create", "unshelve"):
             work.cloud.port(Placement).release(tx, s.id)
             changes |= {"seen": None, **({"host": ""} if down else {})}
@@ -114,13 +116,18 @@ def fail(work: Work, why: Hopeless) -> None:
             grown = work.op.args.get("quota", {})
             work.cloud.quotas.give_back(tx, s.project_id, grown)
         record(tx, s, **changes)
-        finish(tx, work.op, str(why))
+        op = work.op
+        if why.considered is not None:
+            op = tx.put(op, quiet=True, notes={**op.notes, "considered": dict(why.considered)})
+        finish(tx, op, why.details)
 
     work.cloud.write(record_it)
 
 
-def _fault_of(tx: Tx, why: Hopeless) -> dict[str, Any]:
-    return {"code": why.code, "message": str(why)[:1000], "created": iso_seconds(tx.now), "details": str(why)}
+def _fault_of(tx: Tx, why: Hopeless, host: str) -> dict[str, Any]:
+    """The message is the owner's, who is not told where the server is; the details are an administrator's."""
+    message = str(why).replace(host, "(its host)") if host else str(why)
+    return {"code": why.code, "message": message[:1000], "created": iso_seconds(tx.now), "details": why.details}
 
 
 def _take_down(work: Work) -> bool:

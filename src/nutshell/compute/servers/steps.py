@@ -14,7 +14,7 @@ from nutshell.compute.servers.place import choose_host, resources
 from nutshell.compute.servers.plan import Step
 from nutshell.compute.servers.status import Want
 from nutshell.compute.servers.work import Hopeless, Later, Work
-from nutshell.core.operations import finish
+from nutshell.core.operations import Operation, finish
 from nutshell.core.policy import Who
 from nutshell.core.store import Tx
 from nutshell.image.port import Images
@@ -28,18 +28,20 @@ def _patience(work: Work) -> float:
 
 
 def place(work: Work) -> None:
-    def choose(tx: Tx) -> Server:
+    def choose(tx: Tx) -> tuple[Server, Operation]:
         server = work.fresh(tx)
-        host = choose_host(tx, work.cloud.port(Placement), server)
+        choice = choose_host(tx, work.cloud.port(Placement), server)
+        host = choice.host
         node = tx.one(Node, name=host)
         zone = node.zone if node is not None else DEFAULT_ZONE
         work.read_in(tx)
         net = work.cloud.port(Networking)
         for port in work.ports:
             net.bind_port(tx, port.port_id, device_id=server.id, host=host, zone=zone, hostname=server.hostname)
-        return record(tx, server, step="placed", host=host, zone=zone)
+        op = tx.put(work.op, quiet=True, notes={**work.op.notes, "considered": dict(choice.considered)})
+        return record(tx, server, step="placed", host=host, zone=zone), op
 
-    work.server = work.cloud.write(choose)
+    work.server, work.op = work.cloud.write(choose)
 
 
 def volumes(work: Work) -> None:

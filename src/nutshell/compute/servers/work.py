@@ -1,5 +1,6 @@
 """One operation in hand: its rows, and how its progress is recorded."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,20 @@ class Later(Exception):
 
 
 class Hopeless(Exception):
-    """The operation cannot succeed. `soft`: the server is what it was before, only the operation failed."""
+    """The operation cannot succeed. `soft`: the server is what it was before, only the operation failed; `details`:
+    the same for administrators, with names; `considered`: the hosts that were looked at."""
 
-    def __init__(self, why: str, *, soft: bool = False, code: int = 500) -> None:
+    def __init__(
+        self,
+        why: str,
+        *,
+        soft: bool = False,
+        code: int = 500,
+        details: str = "",
+        considered: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(why)
-        self.soft, self.code = soft, code
+        self.soft, self.code, self.details, self.considered = soft, code, details or why, considered
 
 
 @dataclass
