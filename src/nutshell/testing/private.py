@@ -17,6 +17,7 @@ from nutshell.identity.projects import DEFAULT_DOMAIN, Project
 from nutshell.identity.roles import Role
 from nutshell.identity.users import User
 from nutshell.image.files import ImageFiles
+from nutshell.operator.recorder import Ring
 from nutshell.testing import checks
 from nutshell.testing.front import Front, Unanswered, as_report
 from nutshell.testing.shared import SHARED, new_name
@@ -151,7 +152,7 @@ class PrivateCloud:
     def requests(self, method: str = "", path: str = "") -> list[dict[str, Any]]:
         """The last requests, oldest first: method, path, status, ms, user_id; those of a method, whose path holds
         a text."""
-        found = list(self._running.traces.ring)
+        found = [trace.entry for trace in self.state.port(Ring).newest()][::-1]
         return [r for r in found if method in ("", r["method"]) and path in r["path"]]
 
     # -- state
