@@ -150,7 +150,13 @@ def find_type(cloud: Cloud, tx: Tx, who: Who, wanted: str | None, inherited: str
         if UUID.match(named):
             raise NotFound(kind="Volume type", id=named)
         raise _NoSuchType(name=named)
+    if tx.sql("SELECT 1 FROM volume_encryptions WHERE volume_type_id = ?", row.id).fetchone() is not None:
+        raise EncryptionUnavailable(name=row.name)
     return row
+
+
+class EncryptionUnavailable(BadRequest):
+    """Volumes of type {name} are to be encrypted, which no driver of this cloud does; choose another type."""
 
 
 class _NoSuchType(NotFound):

@@ -168,6 +168,7 @@ def remove(ask: Ask[VolumeType]) -> None:
     if row.name == DEFAULT_TYPE:
         raise BadRequest(f"The volume type {row.id} is the default volume type and cannot be deleted.")
     ask.tx.drop_where(TypeAccess, volume_type_id=row.id)
+    ask.tx.sql("DELETE FROM volume_encryptions WHERE volume_type_id = ?", row.id)
     ask.tx.drop(row)
 
 

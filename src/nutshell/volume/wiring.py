@@ -14,6 +14,7 @@ from nutshell.volume import (
     attachments,
     backups,
     drivers,
+    encryption,
     hosts,
     limits,
     messages,
@@ -31,7 +32,19 @@ from nutshell.volume.service import volume as service
 from nutshell.volume.settling import settle, settle_snapshot
 from nutshell.volume.tables import DEFAULT_TYPE, Snapshot, Volume, VolumeType
 
-ROUTES_IN = (actions, attachments, hosts, limits, messages, metadata, places, qos, transfers, types)  # for their routes
+ROUTES_IN = (
+    actions,
+    attachments,
+    encryption,
+    hosts,
+    limits,
+    messages,
+    metadata,
+    places,
+    qos,
+    transfers,
+    types,
+)  # for their routes
 CAPABILITIES = (VolumeDriver, Growable, Snapshotting, ImageMaking)
 SPACE = uuid.UUID("6e757473-6865-6c6c-8000-766f6c756d65")
 quotas = dict(limits.NAMES)
