@@ -188,6 +188,34 @@ class SubnetPoolNotFound(errors.NotFound):
     """Subnet pool {id} could not be found."""
 
 
+class AddressScopeNotFound(errors.NotFound):
+    """Address scope {id} could not be found."""
+
+
+class AddressScopeInUse(errors.Conflict):
+    """Unable to complete operation on address scope {id}. There are one or more subnet pools in use on the address scope."""
+
+
+class AddressScopeUpdateError(errors.BadRequest):
+    """Unable to update address scope {id} : {why}."""
+
+
+class AddressScopePrefixConflict(errors.Conflict):
+    """Failed to associate address scope: subnetpools within an address scope must have unique prefixes."""
+
+
+class IllegalSubnetPoolIpVersionAssociationToAddressScope(errors.BadRequest):
+    """Illegal subnetpool association: address scope {id} is of IP version {version}."""
+
+
+class IllegalSubnetPoolUpdate(errors.BadRequest):
+    """Illegal subnetpool update : {why}."""
+
+
+class SubnetPoolPrefixesInUse(errors.Conflict):
+    """Subnets of the pool are in prefixes to be removed: {cidrs}."""
+
+
 class EmptySubnetPoolPrefixList(errors.BadRequest):
     """Empty subnet pool prefix list."""
 

@@ -11,6 +11,7 @@ from nutshell.network.service import network
 
 # alias: (name, date, what it gives)
 EXTENSIONS: dict[str, tuple[str, str, str]] = {
+    "address-scope": ("Address scope", "2015-07-26T10:00:00-00:00", "Address plans without overlaps."),
     "agent": ("agent", "2013-02-03T10:00:00-00:00", "Agents of the cloud's hosts."),
     "allowed-address-pairs": ("Allowed Address Pairs", "2013-07-23T10:00:00-00:00", "More addresses for a port."),
     "availability_zone": ("Availability Zone", "2015-01-01T10:00:00-00:00", "Zones of networks and routers."),
@@ -69,6 +70,12 @@ EXTENSIONS: dict[str, tuple[str, str, str]] = {
         "2019-02-14T00:00:00-00:00",
         "Security groups are shared too.",
     ),
+    "rbac-address-scope": (
+        "Add address_scope type to RBAC",
+        "2020-04-01T10:00:00-00:00",
+        "Address scopes are shared too.",
+    ),
+    "rbac-subnetpool": ("Add subnetpool type to RBAC", "2020-04-01T10:00:00-00:00", "Subnet pools are shared too."),
     "revision-if-match": (
         "If-Match constraints based on revision_number",
         "2016-12-11T00:00:00-00:00",
@@ -110,6 +117,11 @@ EXTENSIONS: dict[str, tuple[str, str, str]] = {
         "Subnet DNS publish fixed IP",
         "2019-05-24T10:00:00-00:00",
         "Whether a subnet's addresses are published.",
+    ),
+    "subnetpool-prefix-ops": (
+        "Subnet Pool Prefix Operations",
+        "2019-02-08T10:00:00-00:00",
+        "Prefixes are added to a pool and taken out.",
     ),
     "tag-creation": ("Tag creation extension", "2024-07-23T10:00:00-00:00", "Tags are added with POST."),
     "tag-ports-during-bulk-creation": (

@@ -100,12 +100,14 @@ def external_column(who: Who) -> sa.ColumnElement[bool]:
 class Related:
     subnets: dict[str, list[str]]
     shared_with: dict[str, set[str]]
+    scopes: dict[tuple[str, int], str]  # (network, IP version) → the address scope of its subnets' pool
 
 
 @Network.preloads
 def related(tx: Tx, rows: Sequence[Network]) -> Related:
     ids = [n.id for n in rows]
     subnets: dict[str, list[str]] = {}
+    scopes: dict[tuple[str, int], str] = {}
     if ids:
         marks = ",".join("?" * len(ids))
         found = tx.sql(
@@ -113,7 +115,13 @@ def related(tx: Tx, rows: Sequence[Network]) -> Related:
         ).fetchall()
         for network_id, subnet_id in found:
             subnets.setdefault(network_id, []).append(subnet_id)
-    return Related(subnets, targets(tx, ids, SHARED))
+        pooled = tx.sql(
+            "SELECT s.network_id, s.ip_version, p.address_scope_id FROM network_subnets s JOIN network_subnetpools p"
+            f" ON p.id = s.subnetpool_id WHERE s.network_id IN ({marks}) AND p.address_scope_id IS NOT NULL",
+            *ids,
+        ).fetchall()
+        scopes = {(network_id, version): scope for network_id, version, scope in pooled}
+    return Related(subnets, targets(tx, ids, SHARED), scopes)
 
 
 @Network.shows("subnets")
@@ -133,13 +141,13 @@ def availability_zones(row: Network, ctx: Context) -> list[str]:
 
 
 @Network.shows("ipv4_address_scope")
-def ipv4_address_scope(row: Network, ctx: Context) -> None:
-    return None
+def ipv4_address_scope(row: Network, ctx: Context) -> str | None:
+    return ctx.rel.scopes.get((row.id, 4))
 
 
 @Network.shows("ipv6_address_scope")
-def ipv6_address_scope(row: Network, ctx: Context) -> None:
-    return None
+def ipv6_address_scope(row: Network, ctx: Context) -> str | None:
+    return ctx.rel.scopes.get((row.id, 6))
 
 
 @Network.filters_by("shared")

@@ -19,8 +19,18 @@ from nutshell.network.rowfacts import uuid_of
 from nutshell.network.service import KINDS, MEMBER, READER, network, reads
 
 SHARED, EXTERNAL = "access_as_shared", "access_as_external"
-ACTIONS = {"network": (SHARED, EXTERNAL), "security_group": (SHARED,)}
-TABLES = {"network": "network_networks", "security_group": "network_security_groups"}
+ACTIONS = {
+    "network": (SHARED, EXTERNAL),
+    "security_group": (SHARED,),
+    "subnetpool": (SHARED,),
+    "address_scope": (SHARED,),
+}
+TABLES = {
+    "network": "network_networks",
+    "security_group": "network_security_groups",
+    "subnetpool": "network_subnetpools",
+    "address_scope": "network_address_scopes",
+}
 
 
 class RbacPolicy(
@@ -135,10 +145,27 @@ def _create(ask: Ask[Any], given: Given) -> RbacPolicy:
     same = {"object_id": object_id, "action": given["action"], "target_tenant": given["target_tenant"]}
     if ask.tx.count(RbacPolicy, **same):
         raise errors.DuplicateRbacPolicy()
+    if kind == "subnetpool":
+        _check_scope(ask.tx, object_id, given["target_tenant"])
     take(ask, given["project_id"], "rbac_policy")
     row = ask.tx.add(RbacPolicy(id=ask.new_id(), **given))
     _changed(ask.tx, row)
     return row
+
+
+def _check_scope(tx: Tx, pool_id: str, target: str) -> None:
+    """Who is given a subnet pool can see the address scope it is in, or 400."""
+    found = tx.sql(
+        "SELECT s.id, s.project_id FROM network_subnetpools p JOIN network_address_scopes s"
+        " ON s.id = p.address_scope_id WHERE p.id = ?",
+        pool_id,
+    ).fetchone()
+    if (
+        found is not None
+        and target != found[1]
+        and not {"*", target} & targets(tx, [found[0]], SHARED).get(found[0], set())
+    ):
+        raise errors.InvalidInput(f"Project {target} has no access to the address scope {found[0]} of the subnet pool")
 
 
 def _changed(tx: Tx, row: RbacPolicy) -> None:
@@ -185,6 +212,10 @@ USERS = {
     ("security_group", SHARED): "SELECT DISTINCT p.project_id FROM network_membership m JOIN network_ports p"
     " ON p.id = m.port_id JOIN network_security_groups g ON g.id = m.group_id"
     " WHERE m.group_id = ? AND p.project_id != g.project_id",
+    ("subnetpool", SHARED): "SELECT DISTINCT s.project_id FROM network_subnets s JOIN network_subnetpools o"
+    " ON o.id = s.subnetpool_id WHERE o.id = ? AND s.project_id != o.project_id",
+    ("address_scope", SHARED): "SELECT DISTINCT s.project_id FROM network_subnetpools s JOIN network_address_scopes o"
+    " ON o.id = s.address_scope_id WHERE o.id = ? AND s.project_id != o.project_id",
 }
 
 

@@ -50,6 +50,7 @@ KINDS: dict[str, type[Fault]] = {
     "security_group": errors.SecurityGroupNotFound,
     "security_group_rule": errors.SecurityGroupRuleNotFound,
     "rbac_policy": errors.RbacPolicyNotFound,
+    "address_scope": errors.AddressScopeNotFound,
     "agent": errors.AgentNotFound,
 }
 
@@ -108,6 +109,7 @@ COLLECTIONS = (
     "subnets",
     "ports",
     "subnetpools",
+    "address-scopes",
     "routers",
     "floatingips",
     "security-groups",

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from nutshell.core.config import CloudConfig
 from nutshell.network import (  # noqa: F401 - importing them declares their routes
+    address_scopes,
     agents,
     availability,
     extensions,
