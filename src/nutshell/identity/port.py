@@ -43,7 +43,7 @@ class Identity(Protocol):
 
     def find_user(self, tx: Tx, name: str) -> str | None: ...
 
-    async def sign_in(self, project: str, user: str, password: str) -> tuple[str, str, float]:
+    async def sign_in(self, project: str, user: str, password: str, source: str = "") -> tuple[str, str, float]:
         """A token for a user of the default domain in a project of it, by names: (token, project id, when it ends).
-        Raises Unauthorized."""
+        `source`: the address it comes from. Raises Unauthorized, TooManyRequests, Unavailable."""
         ...

@@ -7,7 +7,7 @@ import typing as t
 
 from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig
-from nutshell.core.errors import Unauthorized
+from nutshell.core.errors import TooManyRequests, Unauthorized, Unavailable
 from nutshell.identity.port import Identity
 from nutshell.object_store.swift.messages import Refusal, Response, plain
 
@@ -44,9 +44,12 @@ class Login:
             if not colon:
                 raise Refusal(401, headers={"www-authenticate": 'Swift realm="unknown"'})
         try:
-            token, project_id, expires = await self._cloud.port(Identity).sign_in(project, user, secret)
+            source = (scope.get("client") or ("",))[0]
+            token, project_id, expires = await self._cloud.port(Identity).sign_in(project, user, secret, source)
         except Unauthorized:
             raise Refusal(401, headers={"www-authenticate": f'Swift realm="{project or "unknown"}"'}) from None
+        except (TooManyRequests, Unavailable) as why:
+            raise Refusal(why.http, headers={k.lower(): v for k, v in why.headers.items()}) from None
         fixed = self._cloud.settings[CloudConfig].endpoint.rstrip("/")
         base = fixed or f"{scope.get('scheme', 'http')}://{headers.get('host', 'localhost')}"
         return plain(
