@@ -17,13 +17,15 @@ SEGMENTS: Mapping[str, Mapping[str, str]] = {
         "trusts": "$trust", "credentials": "$credential", "OS-EC2": "$ec2", "implies": "$role", "tags": "t",
         "application_credentials": "$application_credential", "access_rules": "$access_rule", "limits": "1",
         "registered_limits": "1", "policies": "1", "endpoints": "1", "endpoint_groups": "1", "regions": "RegionOne",
-        "services": "1", "config": "identity", "identity": "driver", "security_compliance": "password_regex",
+        "services": "1", "mappings": "1", "service_providers": "1", "identity_providers": "1", "protocols": "1",
+        "config": "identity", "identity": "driver", "security_compliance": "password_regex",
     },
     "image": {
         "images": "$image", "members": "$image_member", "tags": "t", "tasks": "1", "namespaces": "$namespace",
-        "objects": "a", "properties": "a", "resource_types": "a",
+        "objects": "a", "properties": "a", "resource_types": "a", "cache": "$image", "nodes": "$image",
+        "stores": "file",
     },
-    "nutshell": {"requests": "$request", "faults": "1"},
+    "nutshell": {"requests": "$request", "faults": "1", "openapi": "image", "explain": "$server"},
     "placement": {
         "allocations": "$server", "resource_classes": "VCPU", "resource_providers": "1", "traits": "CUSTOM_X",
         "inventories": "VCPU",
@@ -82,11 +84,15 @@ BODIES: Mapping[str, Any] = {
         "name": "a", "project_id": "$project", "roles": [{"id": "$role"}], "access_rules": [{"id": "$access_rule"}]}},
     "identity POST /users/{id}/credentials/OS-EC2": {"tenant_id": "$project"},
     "nutshell POST /faults": {"fault": {"service": "compute", "resource_id": "$server", "project_id": "$project"}},
+    "identity PUT /OS-FEDERATION/identity_providers/{id}": {"identity_provider": {"domain_id": "$domain"}},
+    "identity PATCH /OS-FEDERATION/identity_providers/{id}": {"identity_provider": {"domain_id": "$domain"}},
     "image POST /images": {"name": "i", "owner": "$project"},
     "image PATCH /images/{image_id}": [{"op": "replace", "path": "/owner", "value": "$project"}],
     "image POST /images/{image_id}/import": {"method": {"name": "glance-direct"}},
     "image POST /images/{image_id}/members": {"member": "$project"},
     "image PUT /images/{image_id}/members/{member_id}": {"status": "accepted"},
+    "image POST /images/{image_id}/locations": {"url": "http://example.org/i"},
+    "image POST /tasks": {"type": "import", "input": {"import_from": "http://example.org/i"}},
     "image POST /metadefs/namespaces": {"namespace": "$namespace", "owner": "$project"},
     "image PUT /metadefs/namespaces/{namespace}": {"namespace": "$namespace", "owner": "$project"},
     "placement POST /allocations": {"$server": {"allocations": {}, "project_id": "$project", "user_id": "$user",
@@ -228,14 +234,16 @@ ID_LIKE = re.compile(
 NO_IDS = {
     "explicit_domain_id": "the new domain's own",
     "region_id": "the cloud's", "parent_region_id": "the cloud's", "service_id": "the cloud's",
+    "remote_ids": "names of federated parties", "mapping_id": "the cloud's",
     "id": "the new thing's own", "serverId": "must repeat the path's", "uuid": "the new provider's own",
     "parent_provider_uuid": "the cloud's",
 }  # fmt: skip
 # Plain routes that read their bodies themselves and take no ids in them.
 WITHOUT_IDS = re.compile(
-    r"identity (POST /(keys|ec2tokens|s3tokens|registered_limits)|(PUT|PATCH) /domains/\{id\}/config.*|PUT .*)$"
+    r"identity (PUT|PATCH) /OS-FEDERATION/.*"
+    r"|identity (POST /(keys|ec2tokens|s3tokens|registered_limits)|(PUT|PATCH) /domains/\{id\}/config.*|PUT .*)$"
     r"|image (PUT|POST) /images/\{image_id\}/(file|stage|tags/\{tag\}|actions/\w+)$"
-    r"|image (PUT|POST) /metadefs/namespaces/\{namespace\}/.*"
+    r"|image (PUT|POST) /cache/.*|image (PUT|POST) /metadefs/namespaces/\{namespace\}/.*"
     r"|placement .*"
     r"|network (POST|PUT) /\w[\w-]*/\{id\}/tags(/\{tag\})?$"
     r"|network PUT /(agents/\{id\}|quotas/\{id\}|routers/\{id\}/(add|remove)_extraroutes)$"
@@ -255,7 +263,11 @@ def template(service: Service, route: Route) -> str:
     """The route's path with what each parameter means, as "/servers/$server/tags/t". KeyError: not covered."""
     found, before = [], ""
     for segment in route.path.split("/"):
-        if segment.startswith("{"):
+        if segment == "{image_id}":  # also where a store stands before it
+            segment = "$image"
+        elif before == "explain" and segment == "{kind}":
+            segment = "server"
+        elif segment.startswith("{"):
             segment = SEGMENTS[service.name][before]
         else:
             before = segment

@@ -13,6 +13,19 @@ NOT_SAID = (None, False, "")
 as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
+@click.command()
+@click.argument("service")
+def openapi(service: str) -> None:
+    """Print a service's OpenAPI document: identity, image, placement, network, volume, compute, nutshell."""
+    from nutshell import app
+    from nutshell.operator.openapi.document import document
+
+    known = {s.name: s for part in app.parts() for s in (part.service, *part.more) if s.routes}
+    if service not in known:
+        raise click.BadParameter(f"there is no service {service}; there are: {', '.join(known)}")
+    click.echo(json.dumps(document(known[service], "http://127.0.0.1:5000"), indent=1))
+
+
 @click.group()
 def fault() -> None:
     """Bring about failures on purpose (docs/FAULTS.md). The cloud must allow it: NUTSHELL_FAULTS_ENABLED=1."""
@@ -110,4 +123,4 @@ def _ask(state: Path | None, method: str, path: str, body: Any = None) -> Any:
     return find_client(find_places(state), os.environ).ask(method, "/nutshell/v1" + path, body)
 
 
-COMMANDS = (explain, fault, trace_request)
+COMMANDS = (openapi, explain, fault, trace_request)

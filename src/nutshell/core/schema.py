@@ -54,6 +54,11 @@ def _items(shape: t.Any, verb: str, at: Version) -> dict[str, _Item]:
     return found
 
 
+def members_of(shape: type[Resource] | type[Body], verb: str, at: Version) -> dict[str, tuple[t.Any, bool]]:
+    """Wire name → (type, whether it must be given): what `check` goes by, for documents and tests."""
+    return {wire: (item.kind, item.required) for wire, item in _items(t.cast(t.Any, shape), verb, at).items()}
+
+
 def _has_meta_conflict(kind: t.Any) -> bool:
     """Bounds go on the member of `X | None`, which msgspec wants."""
     args = t.get_args(kind)

@@ -6,7 +6,7 @@ from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig
 from nutshell.core.reconcile import Loop
 from nutshell.core.store import Tx
-from nutshell.operator import explain, requests  # noqa: F401 - for their routes
+from nutshell.operator import documents, explain, requests  # noqa: F401 - for their routes
 from nutshell.operator.fault_rules import Counts, FaultsConfig
 from nutshell.operator.recorder import Ring, TracesConfig
 from nutshell.operator.rulebook import Rulebook
