@@ -188,6 +188,61 @@ def test_settings_and_seeds(make_cloud: Make) -> None:
         make_cloud({"nonsense": {}})
 
 
+def test_fault_rules_strike_in_process_and_over_http(cloud: PrivateCloud) -> None:
+    import requests
+    from keystoneauth1.exceptions import ConnectFailure
+
+    conn = cloud.connection()
+    rule = cloud.faults.add(service="network", operation="GET /networks", effect="status", status=500, count=2)
+    with pytest.raises(openstack.exceptions.HttpException, match="A fault rule struck"):
+        list(conn.network.networks())
+    headers = {"X-Auth-Token": conn.auth_token}
+    assert requests.get(cloud.url + "/network/v2.0/networks", headers=headers, timeout=10).status_code == 500
+    assert list(conn.network.networks())
+    assert cloud.faults.counted(rule) == (3, 2)
+    cloud.faults.clear()
+    cloud.faults.add(service="network", effect="cut", count=2)
+    with pytest.raises(ConnectFailure):
+        list(conn.network.networks())
+    with pytest.raises(requests.ConnectionError):
+        requests.get(cloud.url + "/network/v2.0/networks", headers=headers, timeout=10)
+    assert list(conn.network.networks())
+
+
+def test_a_slow_build_takes_virtual_minutes(cloud: PrivateCloud) -> None:
+    cloud.slow_builds(300)
+    began = time.monotonic()
+    boot(cloud)
+    cloud.settle()
+    cloud.assert_servers(BUILD=1)
+    cloud.clock.step(200)
+    cloud.assert_servers(BUILD=1)
+    cloud.clock.step(101)
+    cloud.assert_servers(ACTIVE=1)
+    assert time.monotonic() - began < 20
+
+
+def test_a_cloud_closes_while_its_servers_are_built_or_hang(make_cloud: Make) -> None:
+    slow, hanging = make_cloud(), make_cloud()
+    slow.slow_builds(3000)
+    hanging.faults.add(at="driver", service="compute", operation="start", effect="hang")
+    for one in (slow, hanging):
+        boot(one)
+        one.assert_servers(BUILD=1)
+    began = time.monotonic()
+    slow.close()
+    hanging.close()
+    assert time.monotonic() - began < 5
+
+
+def test_objects(cloud: PrivateCloud) -> None:
+    conn = cloud.connection()
+    conn.object_store.create_container(name="c")
+    conn.object_store.upload_object(container="c", name="o", data=b"hello" * 1000)
+    assert conn.object_store.download_object("o", container="c") == b"hello" * 1000
+    assert cloud.session().get(cloud.url + "/object-store/v1/AUTH_x/none", raise_exc=False).status_code in (403, 404)
+
+
 def test_two_hundred_clouds_leave_nothing_behind() -> None:
     def count() -> tuple[int, int, int]:
         scratch = len(list(Path("/tmp").glob("nutshell-images-*")))

@@ -22,8 +22,9 @@ DATABASE = b"SQLite format 3\0"
 # What is about this machine's processes, or half written, and so no part of the cloud.
 APART = frozenset({"run", "log"})
 HALVES = (".part", ".new", "-wal", "-shm", "-journal", ".lock")
-# Files below these are made whole under another name and only ever replaced or removed.
+# Files below these are never written to again once the database names them, only replaced or removed.
 IMMUTABLE = frozenset({"images", "cache"})
+OBJECTS, BLOBS, SEGMENT = "objects", "data", ".seg"  # likewise an object store's blobs, and all but its last segments
 
 Told = Callable[[int], None]
 
@@ -45,10 +46,10 @@ class Found:
 
 def files_of(state: Path) -> list[Found]:
     """Everything of a cloud that is to be kept, relative to its state directory."""
-    found = []
+    found: list[Found] = []
     for root, directories, names in os.walk(state):
         here = Path(root).relative_to(state)
-        top = here.parts[0] if here.parts else ""
+        last = max((name for name in names if name.endswith(SEGMENT)), default="")
         directories[:] = [d for d in directories if (here.parts or d not in APART) and not d.startswith(".")]
         for name in names:
             if name.startswith(".") or name.endswith(HALVES):
@@ -56,10 +57,17 @@ def files_of(state: Path) -> list[Found]:
             with suppress(FileNotFoundError):  # removed meanwhile, as images may be
                 info = os.lstat(Path(root, name))
                 if stat.S_ISREG(info.st_mode):
-                    how = "link" if top in IMMUTABLE else "database" if _is_database(Path(root, name)) else "data"
+                    stays = _is_immutable(here, name, last)
+                    how = "link" if stays else "database" if _is_database(Path(root, name)) else "data"
                     log = _size(Path(root, f"{name}-wal")) if how == "database" else 0
                     found.append(Found(here / name, how, info, log))
-    return found
+    return sorted(found, key=lambda one: one.how != "database")  # logs may be ahead of their index, not behind it
+
+
+def _is_immutable(folder: Path, name: str, last_segment: str) -> bool:
+    if not folder.parts or folder.parts[0] != OBJECTS:
+        return bool(folder.parts) and folder.parts[0] in IMMUTABLE
+    return BLOBS in folder.parts or (name.endswith(SEGMENT) and name != last_segment)
 
 
 def _size(path: Path) -> int:

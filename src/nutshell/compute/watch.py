@@ -123,4 +123,4 @@ def _start_again(cloud: "Cloud", tx: Tx, row: Server, power: Power | None) -> No
 
 
 def watching() -> Loop:
-    return Loop("guests", Watch().run, every_s=10.0)
+    return Loop("guests", Watch().run, every_s=10.0, blocks=True)

@@ -17,6 +17,9 @@ class Clock:
         self._stopped: tuple[float, float] | None = None  # what `time` and `monotonic` said then
         self._random = random.Random(seed) if seed is not None else None  # noqa: S311 - ids only, never secrets
         self._lock = threading.Lock()
+        self._news = threading.Condition()
+        self._sleepers: dict[int, float] = {}  # thread → until when
+        self._ended = False
         self._on_step: list[Callable[[], None]] = []
 
     def now(self) -> float:
@@ -44,8 +47,31 @@ class Clock:
         if seconds < 0:
             raise ValueError("time goes forward only")
         self._offset_s += seconds
+        with self._news:
+            self._news.notify_all()
         for wake in self._on_step:
             wake()
+
+    def sleep(self, seconds: float) -> None:
+        """Block for so long by this clock."""
+        until = self.elapsed() + seconds
+        with self._news:
+            self._sleepers[threading.get_ident()] = until
+            try:
+                while not self._ended and (left := until - self.elapsed()) > 0:
+                    self._news.wait(left if self._stopped is None else None)
+            finally:
+                del self._sleepers[threading.get_ident()]
+
+    def sleeps_until(self, thread: int) -> float:
+        """Until when (by `elapsed`) this thread sleeps; 0 when it does not."""
+        return self._sleepers.get(thread, 0.0)
+
+    def end(self) -> None:
+        """Nobody sleeps any more: the cloud ends."""
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
 
     def on_step(self, wake: Callable[[], None]) -> None:
         self._on_step.append(wake)

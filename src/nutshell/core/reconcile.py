@@ -37,6 +37,7 @@ class Loop:
     every_s: float = 60.0
     end: Callable[[], None] | None = None  # lets go of what it holds, after its last pass
     paused: Callable[["Cloud", float], set[str]] | None = None  # ids that it leaves alone for longer than that
+    blocks: bool = False  # a pass waits for news from outside
 
 
 def settling(
@@ -63,14 +64,16 @@ def settling(
 class _Settling:
     def __init__(self, name: str, noun: type[Resource], settle: Callable[["Cloud", t.Any], None], workers: int) -> None:
         self.name, self.noun, self.settle, self.workers = name, noun, settle, workers
-        self._busy: set[str] = set()
+        self._busy: dict[str, int] = {}  # row → the thread at work on it, once there is one
         self._pauses: dict[str, tuple[float, float]] = {}  # id → (pause, not before)
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
 
     def paused(self, cloud: "Cloud", seconds: float) -> set[str]:
         with self._lock:
-            return {i for i, (_, at) in self._pauses.items() if at > cloud.clock.elapsed() + seconds}
+            after = cloud.clock.elapsed() + seconds
+            asleep = {i for i, thread in self._busy.items() if cloud.clock.sleeps_until(thread) > after}
+            return asleep | {i for i, (_, at) in self._pauses.items() if at > after}
 
     def end(self) -> None:
         if self._pool is not None:
@@ -93,7 +96,7 @@ class _Settling:
                 if not_before > cloud.clock.elapsed():
                     waits.append(not_before - cloud.clock.elapsed())
                     continue
-                self._busy.add(row.id)
+                self._busy[row.id] = 0
                 mine.append(row)
         if self._pool is None and mine:
             self._pool = ThreadPoolExecutor(self.workers, self.name)
@@ -105,6 +108,7 @@ class _Settling:
     def _one(self, cloud: "Cloud", row: Resource) -> None:
         again = True
         recorder, started, failed = cloud.recorder, time.time(), None
+        self._busy[row.id] = threading.get_ident()
         try:
             cause = getattr(row, "request_id", "") or (recorder.cause_of(row.id) if recorder is not None else "")
             set_request(Request(cause, "", getattr(row, "project_id", "") or ""))
@@ -126,7 +130,7 @@ class _Settling:
             if recorder is not None:
                 recorder.looked(self.name, row, started, failed)
             with self._lock:
-                self._busy.discard(row.id)
+                self._busy.pop(row.id, None)
             if again:
                 runner = cloud.ports.get(Runner)
                 if runner is not None:
@@ -138,6 +142,7 @@ class _State:
     loop: Loop
     wake: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
+    passing: bool = False
     passes: int = 0
     failures: int = 0
 
@@ -193,6 +198,11 @@ class Runner:
         loops = [s.loop for s in self._states.values()]
         return set().union(*(loop.paused(self._cloud, seconds) for loop in loops if loop.paused is not None))
 
+    def busy(self) -> list[str]:
+        """The loops that were woken or are in a pass, but for those that wait for news."""
+        states = [(s.loop, s.wake.is_set() or s.passing) for s in self._states.values()]
+        return [loop.name for loop, busy in states if busy and not loop.blocks]
+
     def run_once(self, name: str = "") -> None:
         """One pass on this thread, for tests that want no threads."""
         for s in self._states.values():
@@ -206,6 +216,7 @@ class Runner:
         wait_s: float = 0.0
         while not self._ended.is_set():
             s.wake.wait(wait_s)
+            s.passing = True
             s.wake.clear()
             if self._ended.is_set():
                 return
@@ -222,3 +233,5 @@ class Runner:
                 s.failures += 1
                 log.exception("loop %s", s.loop.name)
                 wait_s = min(5.0, wait_s)
+            finally:
+                s.passing = False

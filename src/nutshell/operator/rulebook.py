@@ -7,7 +7,6 @@ answer), and in the row's own transaction where several may (PostgreSQL), for "t
 
 import asyncio
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
@@ -171,7 +170,7 @@ class Rulebook:
             self._cleared[rule.id].wait(rule.delay_s or LONGEST_S)
             raise DriverFault(rule.message, final=rule.final)
         if rule.delay_s:
-            time.sleep(rule.delay_s)
+            self._cloud.clock.sleep(rule.delay_s)
         if rule.effect in (Effect.FAIL, Effect.ERROR):
             raise DriverFault(rule.message, final=rule.final or always_final)
 

@@ -32,6 +32,7 @@ def settle(running: Running, timeout_s: float) -> None:
 
     def wrong() -> str:
         found = running.cloud.read(lambda tx: _under_way(running, tx))
+        found = found or ", ".join(f"loop {name} is at work" for name in running.runner.busy())
         if found and clock.stopped:
             clock.step(POLL_S)  # what polls in short steps goes on
         return found

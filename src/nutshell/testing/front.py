@@ -1,5 +1,7 @@
 """The door of one private cloud: it hands requests to the cloud and notes those that nothing there answers."""
 
+import time
+from collections import deque
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -10,6 +12,7 @@ from nutshell.core.http import App, Receive, Scope, Send, choose
 from nutshell.core.versions import ALWAYS
 
 SHOWN = 2000  # bytes of a body that are shown at most
+KEPT = 10_000  # requests remembered
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Front:
     def __init__(self, name: str, app: App) -> None:
         self.name, self.app = name, app
         self.unanswered: list[Unanswered] = []
+        self.requests: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self._allowed: list[tuple[str, str]] = []
 
     def allow(self, method: str, path: str) -> None:
@@ -63,12 +67,16 @@ class Front:
             await send(message)
 
         path = (scope.get("raw_path") or scope["path"].encode()).split(b"?")[0].decode("latin1")
-        if self.app.router.find(path) is None:
+        query = "?" + scope["query_string"].decode("latin1") if scope["query_string"] else ""
+        mounted = path.split("/", 2)[1] in self.app.cloud.mounts
+        if not mounted and self.app.router.find(path) is None:
             await self._hear(listen)
+        began = time.perf_counter()
         await self.app(scope, listen, answer)
-        why = self._why(scope, path, status[0])
+        ms = (time.perf_counter() - began) * 1000
+        self.requests.append({"method": scope["method"], "path": path + query, "status": status[0], "ms": ms})
+        why = self._why(scope, path, status[0], mounted)
         if why:
-            query = "?" + scope["query_string"].decode("latin1") if scope["query_string"] else ""
             client = dict(scope["headers"]).get(b"user-agent", b"").decode("latin1")
             body = b"".join(heard)[:SHOWN].decode(errors="replace")
             self.note(Unanswered(scope["method"], path + query, why, client, body))
@@ -80,11 +88,12 @@ class Front:
             if not (await listen()).get("more_body"):
                 return
 
-    def _why(self, scope: Scope, path: str, status: int) -> str:
+    def _why(self, scope: Scope, path: str, status: int, mounted: bool) -> str:
         """Why a request counts as unanswered; empty when it does not."""
-        if status == 500:
+        faults = self.app.cloud.faults
+        if status == 500 and not (faults is not None and faults.on):
             return "the cloud failed (500): a bug of the simulation, please report it"
-        if status not in (404, 405):
+        if status not in (404, 405) or mounted:
             return ""
         found = self.app.router.find(path)
         if found is None:

@@ -17,7 +17,8 @@ from nutshell.identity.projects import DEFAULT_DOMAIN, Project
 from nutshell.identity.roles import Role
 from nutshell.identity.users import User
 from nutshell.image.files import ImageFiles
-from nutshell.operator.recorder import Ring
+from nutshell.object_store.port import ObjectEngine
+from nutshell.operator.rulebook import Rulebook
 from nutshell.testing import checks
 from nutshell.testing.front import Front, Unanswered, as_report
 from nutshell.testing.shared import SHARED, new_name
@@ -61,7 +62,7 @@ class PrivateCloud:
     @property
     def hypervisor(self) -> Any:
         """The simulated hypervisor: `crash(server_id)`, `lose_host(name)`, `find_host(name)` and more."""
-        return self.state.driver(Hypervisor)
+        return self.state.drivers[Hypervisor]
 
     # -- ways in
 
@@ -104,6 +105,16 @@ class PrivateCloud:
         from nutshell.testing.connections import session
 
         return session(self, self._front, self._account(user, project))
+
+    @property
+    def faults(self) -> Rulebook:
+        """Fault rules: `add(service=…, operation=…, effect=…)`, `rules`, `counted(rule)`, `clear()` (docs/FAULTS.md).
+        Delays of operations and drivers are by the cloud's clock."""
+        return self.state.port(Rulebook)
+
+    def slow_builds(self, seconds: float) -> None:
+        """Each server from now on takes so long to be built, by the cloud's clock."""
+        self.faults.add(at="driver", service="compute", operation="start", effect="delay", delay_s=seconds)
 
     def environment(self, user: str = "demo", project: str = "") -> dict[str, str]:
         """The OS_* variables for a client in another process."""
@@ -150,10 +161,9 @@ class PrivateCloud:
             raise AssertionError(as_report(self._front.unanswered))
 
     def requests(self, method: str = "", path: str = "") -> list[dict[str, Any]]:
-        """The last requests, oldest first: method, path, status, ms, user_id; those of a method, whose path holds
-        a text."""
-        found = [trace.entry for trace in self.state.port(Ring).newest()][::-1]
-        return [r for r in found if method in ("", r["method"]) and path in r["path"]]
+        """The last requests that were answered, oldest first: method, path (with its query), status, ms; those of a
+        method, whose path holds a text."""
+        return [r for r in list(self._front.requests) if method in ("", r["method"]) and path in r["path"]]
 
     # -- state
 
@@ -184,10 +194,13 @@ class PrivateCloud:
             connection.close()
         SHARED.leave(self._front)
         cloud = self._running.cloud
-        closers: list[Callable[[], None]] = [self.hypervisor.close, self._running.close]
-        others = {id(d): d for d in cloud.drivers.values() if d is not self.hypervisor and hasattr(d, "close")}
-        closers += [d.close for d in others.values()]
-        for close in closers:
+        if self.faults.on:
+            self.faults.clear()
+        cloud.clock.end()
+        inner = {id(d): d for d in (self.hypervisor, *cloud.drivers.values(), cloud.port(ObjectEngine))}
+        first, *others = inner.values()
+        closers: list[Callable[[], None]] = [first.close, self._running.close]
+        for close in (*closers, *(d.close for d in others if hasattr(d, "close"))):
             close()
         scratch = cloud.port(ImageFiles).scratch
         if scratch is not None:

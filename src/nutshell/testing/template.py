@@ -59,6 +59,8 @@ class Template:
         compute = by_name.get("compute")
         if compute is not None:
             own[compute] = {"watch_s": WATCH_S, **own.get(compute, {})}
+        if "faults" in by_name:
+            own[by_name["faults"]] = {"enabled": True, **own.get(by_name["faults"], {})}
         own[CloudConfig] = {"simulate": True, "admin_password": self.password, "endpoint": endpoint}
         return load_settings(self._tables, None, {}, own)
 
