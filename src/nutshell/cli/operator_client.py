@@ -9,6 +9,7 @@ import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from nutshell.cli.places import Places, read_json
 from nutshell.cli.says import Refusal, accounts_in, state_option
 
 TIMEOUT_S = 60.0
+LONG_TIMEOUT_S = 3600.0  # a disk may have to be converted before its first byte
 
 
 @dataclass
@@ -50,13 +52,37 @@ class OperatorClient:
             raise Refusal(f"{self.base} does not let {self.username} in ({status}): {said}")
         self.token = headers["x-subject-token"]
 
-    def _send(self, method: str, path: str, body: Any) -> tuple[int, dict[str, str], Any]:
+    def save(self, path: str, file: Path) -> int:
+        """GET into a file, which has its name only when it is whole; its bytes. Raises Refusal."""
+        if not self.token:
+            self._login()
+        wire, partial = self._wire(LONG_TIMEOUT_S), file.with_name(f".{file.name}.part")
+        try:
+            wire.request("GET", urlsplit(self.base).path + path, headers={"X-Auth-Token": self.token})
+            answer = wire.getresponse()
+            if answer.status != 200:
+                raise Refusal(f"{answer.read().decode(errors='replace')} (GET {path}: {answer.status})", 2)
+            with open(partial, "wb") as out:
+                while data := answer.read(1 << 20):
+                    out.write(data)
+            return partial.replace(file).stat().st_size
+        except (OSError, http.client.HTTPException) as error:
+            raise Refusal(f"{file} is not written: {error or type(error).__name__}") from error
+        finally:
+            partial.unlink(missing_ok=True)
+            wire.close()
+
+    def _wire(self, timeout_s: float) -> Any:
         at = urlsplit(self.base)
         kind: Any = http.client.HTTPConnection
-        more: dict[str, Any] = {"timeout": TIMEOUT_S}
+        more: dict[str, Any] = {"timeout": timeout_s}
         if at.scheme == "https":
             kind, more["context"] = http.client.HTTPSConnection, ssl.create_default_context(cafile=self.cacert or None)
-        wire = kind(at.hostname, at.port, **more)
+        return kind(at.hostname, at.port, **more)
+
+    def _send(self, method: str, path: str, body: Any) -> tuple[int, dict[str, str], Any]:
+        at = urlsplit(self.base)
+        wire = self._wire(TIMEOUT_S)
         headers = {"Content-Type": "application/json", **({"X-Auth-Token": self.token} if self.token else {})}
         try:
             wire.request(method, at.path + path, None if body is None else json.dumps(body), headers)

@@ -12,7 +12,7 @@ from typing import Any
 from nutshell.core.cloud import Cloud
 from nutshell.core.errors import Fault
 from nutshell.core.store import Tx
-from nutshell.image import convert, hashing, limits, remote, signatures
+from nutshell.image import convert, hashing, limits, machines, remote, signatures
 from nutshell.image.data import activate, files_of
 from nutshell.image.fetch import Download, FetchRefused
 from nutshell.image.files import PARTIAL, Sums, sum_up
@@ -24,7 +24,16 @@ from nutshell.image.stores import StoreFault, Stores
 from nutshell.image.tasks import OPEN, ImageTask, close_tasks
 
 log = logging.getLogger("nutshell.image")
-FAULTS = (ImageRefused, StoreFault, FetchRefused, remote.RemoteFault, convert.ConvertFault, Fault, OSError)
+FAULTS = (
+    ImageRefused,
+    StoreFault,
+    FetchRefused,
+    remote.RemoteFault,
+    convert.ConvertFault,
+    machines.OvaRefused,
+    Fault,
+    OSError,
+)
 AGAIN_S = 1.0  # when another thread has the image's data in hand
 GB = 1 << 30
 
@@ -172,6 +181,8 @@ def _write(work: Work, staged: Path, chunks: Iterator[bytes]) -> None:
 def _make_ready(work: Work, staged: Path) -> Sums:
     """Check what is staged, unpack and convert it if so configured. FAULTS."""
     files, row, target = files_of(work.cloud), work.row(), work.cloud.settings[ImageConfig].convert_to
+    if row.container_format == "ova":
+        row = machines.take_apart(work, row, staged)
     checks = signatures.verifier(work.cloud, row.extra)
     sums = sum_up(staged, row.disk_format or "raw", any_raw=files.any_raw, also=checks)
     if checks is not None:

@@ -13,6 +13,7 @@ from nutshell.image.importing import settle
 from nutshell.image.metadefs import contents, namespaces, standard
 from nutshell.image.metadefs import schemas as metadef_schemas
 from nutshell.image.offers import ImageOffers
+from nutshell.image.ova import exporting
 from nutshell.image.port import Images
 from nutshell.image.remote import CatalogImages, RemoteImages
 from nutshell.image.seeds import seed as seed_images
@@ -25,6 +26,7 @@ ROUTES_IN = (
     contents,
     data,
     discovery,
+    exporting,
     imports,
     limits,
     locations,

@@ -1,0 +1,1 @@
+"""Open Virtualization Format: whole machines as one file, in and out (DMTF DSP0243, "OVF Specification" 2.1)."""
