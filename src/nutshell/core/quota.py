@@ -4,8 +4,9 @@ A limit of -1 is none. Usage rows are created when first used; limits set for a 
 an operator may override for the whole cloud (the "default" quota class).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import sqlalchemy as sa
 
@@ -29,11 +30,24 @@ USAGE = sa.Table(
 )
 
 
+class Outer(Protocol):
+    """Limits that are kept elsewhere and go before those here (identity's unified limits)."""
+
+    def limits(self, tx: Tx, project_id: str, names: Sequence[str]) -> Mapping[str, int]:
+        """Of these names those it knows, with the limit of the project ("": the default)."""
+        ...
+
+    def shared(self, tx: Tx, project_id: str, name: str) -> tuple[Sequence[str], int] | None:
+        """The projects that may use only so much together; None when no such limit holds."""
+        ...
+
+
 @dataclass(frozen=True)
 class Quotas:
     """Names are "service.resource". `defaults`: what each service declared."""
 
     defaults: Mapping[str, int]
+    outer: Outer | None = None
 
     def limit(self, tx: Tx, project_id: str, name: str) -> int:
         return self.limits(tx, project_id, [name])[name]
@@ -49,6 +63,8 @@ class Quotas:
             *names,
         ).fetchall()
         found.update(dict(rows))
+        if self.outer is not None:
+            found.update(self.outer.limits(tx, project_id, names))
         return found
 
     def used(self, tx: Tx, project_id: str, names: list[str]) -> dict[str, int]:
@@ -90,13 +106,12 @@ class Quotas:
                 amount,
             ).fetchone()
             if limits[name] >= 0 and row[0] > limits[name] and amount > 0:
-                raise QuotaExceeded(
-                    name=name.partition(".")[2],
-                    requested=amount,
-                    used=row[0] - amount,
-                    limit=limits[name],
-                    full_name=name,
-                )
+                raise _exceeded(name, amount, row[0] - amount, limits[name])
+            shared = self.outer.shared(tx, project_id, name) if self.outer is not None and amount > 0 else None
+            if shared is not None:
+                together = sum(self.used(tx, one, [name])[name] for one in shared[0])
+                if together > shared[1]:
+                    raise _exceeded(name, amount, together - amount, shared[1])
 
     def give_back(self, tx: Tx, project_id: str, amounts: Mapping[str, int]) -> None:
         for name, amount in amounts.items():
@@ -109,3 +124,8 @@ class Quotas:
                     project_id,
                     name,
                 )
+
+
+def _exceeded(name: str, amount: int, used: int, limit: int) -> QuotaExceeded:
+    short = name.partition(".")[2]
+    return QuotaExceeded(name=short, requested=amount, used=used, limit=limit, full_name=name)

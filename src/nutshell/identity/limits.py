@@ -1,6 +1,6 @@
 """Unified limits: how much of a resource a project or domain may have (Identity API v3, "Unified Limits").
 
-The model is "flat": a limit stands by itself, whatever the limits of the projects above it.
+Two models (`[identity] limit_model`): "flat", a limit stands by itself; "strict_two_level" (limit_models.py).
 """
 
 from typing import Any
@@ -10,52 +10,17 @@ import msgspec
 from nutshell.core.errors import BadRequest, Forbidden
 from nutshell.core.listing import page_answer, select_page
 from nutshell.core.render import Context, render_rows
-from nutshell.core.resource import Resource, field
+from nutshell.core.resource import field
 from nutshell.core.schema import Body, convert
 from nutshell.core.service import Ask
 from nutshell.identity.catalog import CatalogService, Region
 from nutshell.identity.errors import Missing, Taken
+from nutshell.identity.limit_models import MODELS, STRICT, Limit, RegisteredLimit, check_tree
 from nutshell.identity.projects import Project
 from nutshell.identity.service import call, flat, found, named
+from nutshell.identity.settings import IdentityConfig
 
 MOST = 0x7FFFFFFF
-MODEL = {
-    "name": "flat",
-    "description": "A limit stands by itself, whatever those of the projects above.",
-}
-
-
-class RegisteredLimit(
-    Resource,
-    service="identity",
-    one="registered_limit",
-    many="registered_limits",
-    unique=(("service_id", "region_key", "resource_name"),),
-):
-    service_id: str = field(filter=True)
-    region_id: str | None = field(default=None, filter=True)
-    region_key: str = field(default="", hidden=True)  # the region or "", for uniqueness
-    resource_name: str = field(filter=True)
-    default_limit: int = field()
-    description: str | None = field(default=None)
-
-
-class Limit(
-    Resource,
-    service="identity",
-    one="limit",
-    many="limits",
-    unique=(("owner_id", "service_id", "region_key", "resource_name"),),
-):
-    project_id: str | None = field(default=None, filter=True)
-    domain_id: str | None = field(default=None, filter=True)
-    owner_id: str = field(default="", hidden=True)
-    service_id: str = field(filter=True)
-    region_id: str | None = field(default=None, filter=True)
-    region_key: str = field(default="", hidden=True)
-    resource_name: str = field(filter=True)
-    resource_limit: int = field()
-    description: str | None = field(default=None)
 
 
 @RegisteredLimit.shows("links")
@@ -201,7 +166,8 @@ def _target(ask: Ask[Any]) -> dict[str, Any]:
 
 @call("GET", "/limits/model", "get_limit_model")
 def show_model(ask: Ask[Any]) -> Any:
-    return {"model": MODEL}
+    name = ask.cloud.settings[IdentityConfig].limit_model
+    return {"model": {"name": name, "description": MODELS[name]}}
 
 
 @call("GET", "/limits", "list_limits", noun=Limit)
@@ -226,6 +192,7 @@ def show_limit(ask: Ask[Any]) -> Limit:
 @call("POST", "/limits", "create_limits", http=201)
 def create_limits(ask: Ask[Any]) -> Any:
     rows = []
+    strict = ask.cloud.settings[IdentityConfig].limit_model == STRICT
     for one in _many(ask, "limits", NewLimit):
         if bool(one.project_id) == bool(one.domain_id):
             raise BadRequest("Invalid input for field/attribute limits: a limit is a project's or a domain's.")
@@ -245,12 +212,18 @@ def create_limits(ask: Ask[Any]) -> Any:
             **msgspec.structs.asdict(one),
         )
         rows.append(ask.tx.add(row))
+    if strict:  # when all of the request are there, for they may lean on each other
+        for row in rows:
+            check_tree(ask.tx, row)
     return {"limits": render_rows(ask, Limit, rows, "detail")}
 
 
 @call("PATCH", "/limits/{id}", "update_limit", noun=Limit, body=ChangedLimit, target=_target)
 def update_limit(ask: Ask[Any]) -> Limit:
-    return ask.tx.put(found(ask, Limit), **ask.given)
+    row = ask.tx.put(found(ask, Limit), **ask.given)
+    if ask.cloud.settings[IdentityConfig].limit_model == STRICT:
+        check_tree(ask.tx, row)
+    return row
 
 
 @call("DELETE", "/limits/{id}", "delete_limit", target=_target, http=204)

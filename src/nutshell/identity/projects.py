@@ -18,6 +18,7 @@ from nutshell.core.store import Tx
 from nutshell.identity.errors import ImmutableDelete, ImmutableUpdate, Missing, Taken
 from nutshell.identity.filters import text_filters
 from nutshell.identity.service import call, flat, found, merged_extra, named
+from nutshell.identity.settings import IdentityConfig
 
 DEFAULT_DOMAIN = "default"
 MOST_DEPTH = 5
@@ -230,7 +231,8 @@ def create_project(ask: Ask[Any]) -> Project:
         raise BadRequest("The domain of a project must be that of its parent.")
     if not parent.enabled:
         raise Forbidden(f"cannot create a project in a branch containing a disabled project: {parent.id}")
-    if len(parent.lineage) + 1 > MOST_DEPTH:
+    strict = ask.cloud.settings[IdentityConfig].limit_model == "strict_two_level"
+    if len(parent.lineage) + 1 > (1 if strict else MOST_DEPTH):
         raise Forbidden(f"Max hierarchy depth reached for {parent.id} branch.")
     refuse_twin(ask, Project, "project", given["name"], domain_id=domain_id)
     row = Project(

@@ -37,6 +37,16 @@ class IdentityConfig:
     )
     login_wait_s: int = setting(60, "The longest such wait, in seconds.")
 
+    limit_model: str = setting(
+        "flat",
+        "How unified limits of a domain and of its projects go together; strict_two_level: no project has more than its"
+        " domain, all together use no more, and projects lie directly below their domain.",
+        choices=("flat", "strict_two_level"),
+    )
+    unified_limits: tuple[str, ...] = setting(
+        (), "Services (image, compute) whose quotas are the registered limits and limits, where there is one."
+    )
+
 
 def check_settings(config: IdentityConfig) -> None:
     """ConfigError for what cannot be used."""
@@ -47,5 +57,8 @@ def check_settings(config: IdentityConfig) -> None:
     for key, value in vars(config).items():
         if isinstance(value, int) and value < 0:
             raise ConfigError(f"[identity] {key} must be 0 or more, not {value}")
+    unknown = set(config.unified_limits) - {"image", "compute"}
+    if unknown:
+        raise ConfigError(f"[identity] unified_limits knows image and compute, not {', '.join(sorted(unknown))}")
     if config.minimum_password_age_days >= config.password_expires_days > 0:
         raise ConfigError("[identity] minimum_password_age_days must be less than password_expires_days")

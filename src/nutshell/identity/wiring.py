@@ -1,6 +1,7 @@
 """What the program needs of Identity: its service, settings, port and first rows."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig
@@ -33,6 +34,7 @@ from nutshell.identity import (  # noqa: F401 - importing them declares their ro
 from nutshell.identity.access import admit
 from nutshell.identity.authority import Authority
 from nutshell.identity.keys import Keys, load_master
+from nutshell.identity.limit_models import STRICT, UnifiedLimits
 from nutshell.identity.logins import INACTIVE, Gate
 from nutshell.identity.passwords import Passwords
 from nutshell.identity.port import Identity
@@ -55,6 +57,10 @@ def wire(cloud: Cloud) -> None:
     cloud.ports[credentials.Vault] = credentials.Vault(keys)
     authority = Authority(cloud, keys, config.token_ttl_s)
     cloud.ports[Authority] = cloud.ports[Identity] = authority
+    if config.unified_limits:
+        strict = config.limit_model == STRICT
+        outer = UnifiedLimits(frozenset(config.unified_limits), cloud_config.region, strict)
+        cloud.quotas = replace(cloud.quotas, outer=outer)
     cloud.authenticate = authority.who
     cloud.admits = admit
 
