@@ -153,9 +153,9 @@ def ipv6_address_scope(row: Network, ctx: Context) -> str | None:
 @Network.filters_by("shared")
 def by_shared(ask: Ask[Any], values: list[str]) -> Any:
     condition = granted(Network, "id", SHARED, ask.who)
-    from nutshell.core.perform import _bound  # the caller's values, filled in
+    from nutshell.core.perform import bound_to  # the caller's values, filled in
 
-    condition = _bound(ask, condition)[0]
+    condition = bound_to(ask, condition)[0]
     return condition if values[-1].lower() in ("true", "1") else sa.not_(condition)
 
 

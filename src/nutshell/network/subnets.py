@@ -98,9 +98,9 @@ def shared_column(who: Who) -> sa.ColumnElement[bool]:
 @Subnet.filters_by("shared")
 def by_shared(ask: Ask[Any], values: list[str]) -> Any:
     """Shared is a subnet whose network is."""
-    from nutshell.core.perform import _bound  # the caller's values, filled in
+    from nutshell.core.perform import bound_to  # the caller's values, filled in
 
-    condition = _bound(ask, granted(Subnet, "network_id", SHARED, ask.who))[0]
+    condition = bound_to(ask, granted(Subnet, "network_id", SHARED, ask.who))[0]
     return condition if values[-1].lower() in ("true", "1") else sa.not_(condition)
 
 
