@@ -132,9 +132,9 @@ class Worker:
         for image in self.ledger.of(self.number, "image"):
             if image.source == thing.id:
                 image.state = EITHER
-        if self.delete(self.demo, thing):
-            for volume in held:
-                volume.facts["server"].discard(thing.id)
+        gone = self.delete(self.demo, thing)
+        for volume in held:
+            volume.facts["server"] = {None} if gone else {thing.id}
 
     def act(self, thing: Thing, action: dict[str, Any], **facts: Any) -> None:
         self.change(lambda: self.call(self.demo, "POST", f"{thing.path}/action", action), thing, **facts)
@@ -230,10 +230,22 @@ class Worker:
             if self.random.random() < 0.5:
                 self.rename(self.demo, thing, "port")
             else:
-                self.delete(self.demo, thing)
+                self._delete_port(thing)
         elif self.room("port"):
             body = {"port": {"name": self.name(), "network_id": self.given.private}}
             self.create(self.demo, "port", f"{NETWORK}/ports", body)
+
+    def _delete_port(self, thing: Thing) -> None:
+        """The floating IP that leads to it leads nowhere afterwards."""
+        leading = [f for f in self.ledger.of(self.number, "floatingip") if thing.id in f.facts["port"]]
+        for floating in leading:
+            floating.facts["port"].add(None)
+        if self.delete(self.demo, thing):
+            for floating in leading:
+                floating.facts["port"].discard(thing.id)
+        else:
+            for floating in leading:
+                floating.facts["port"] = {thing.id}
 
     def do_network(self) -> None:
         thing = self.some("network")
@@ -337,9 +349,10 @@ class Worker:
             for user in self.ledger.of(self.number, "user"):
                 if thing.id in user.facts["role"]:
                     user.facts["role"].add(None)
-            if self.delete(self.admin, thing):
-                for user in self.ledger.of(self.number, "user"):
-                    user.facts["role"].discard(thing.id)
+            gone = self.delete(self.admin, thing)
+            for user in self.ledger.of(self.number, "user"):
+                if thing.id in user.facts["role"]:
+                    user.facts["role"] = {None} if gone else {thing.id}
         elif self.room("project"):
             self.create(self.admin, "project", f"{IDENTITY}/projects", {"project": {"name": self.name()}})
 
