@@ -42,6 +42,18 @@ def up(waiting: Any, /, config: Path | None, foreground: bool, **given: Any) -> 
 
 @cli.command()
 @_state
+@click.option("--port", type=int, required=True, help="Its port.")
+@click.option("--host", metavar="ADDR", default="127.0.0.1", help="Address to listen on [127.0.0.1].")
+def join(state: Path | None, port: int, host: str) -> None:
+    """Start one more API process of a cloud whose state is in PostgreSQL."""
+    with _refusals():
+        from nutshell.cli.join import join as start_another
+
+        start_another(_places(state), port, host, click.echo)
+
+
+@cli.command()
+@_state
 def down(state: Path | None) -> None:
     """End the cloud and its guests; what is stored stays."""
     with _refusals():

@@ -37,8 +37,10 @@ def reset(places: Places, say: Say, programs: Programs | None = None) -> None:
 
 def _end(places: Places, say: Say, programs: Programs, erase: bool = False) -> None:
     record = processes.find(places.run / "api.json")
-    pids = [record.pid] if record else []
-    pids += [pid for pid in processes.find_holders(places.run / "api.lock") if pid not in pids]
+    pids = [record.pid for record in processes.joined(places.run).values()]
+    pids += [record.pid] if record else []
+    for lock in places.run.glob("api*.lock"):
+        pids += [pid for pid in processes.find_holders(lock) if pid not in pids]
     for pid in pids:
         start = processes.start_time(pid)
         if start is None:
@@ -50,6 +52,8 @@ def _end(places: Places, say: Say, programs: Programs, erase: bool = False) -> N
                 f"process {pid} belongs to another user; run this as the user who started the cloud"
             ) from error
     mark = read_json(places.mark)
-    if mark is not None and not mark.get("simulate"):
+    if mark is not None and mark.get("simulate"):
+        hosts.stop_world(places)
+    elif mark is not None:
         hosts.stop(places, programs, clear=True, erase=erase)
     say(f"the cloud in {places.state} is down" if pids else f"the cloud in {places.state} was not running")

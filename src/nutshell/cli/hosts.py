@@ -44,6 +44,31 @@ def start(places: Places, programs: Programs, identity: str, user: tuple[int, in
         running = None
     if running is None:
         process = processes.spawn([*before, *programs.host, *arguments], log)
+    return _await(places, process, log)
+
+
+def start_world(places: Places, programs: Programs) -> None:
+    """Start the process of the simulated world unless it runs; returns once it serves."""
+    export_package()
+    log = places.logs / "host.log"
+    process = None
+    if processes.find(places.run / "host.json") is None:
+        process = processes.spawn([*programs.host, "simulate", "--state", str(places.state)], log)
+    _await(places, process, log)
+
+
+def stop_world(places: Places) -> None:
+    """End it, noted or not. Absent is success."""
+    record = processes.find(places.run / "host.json")
+    pids = {record.pid} if record else set()
+    for pid in pids | set(processes.find_holders(places.run / "host.lock")):
+        start = processes.start_time(pid)
+        if start is not None:
+            processes.end(processes.Record(pid, start, {}))
+
+
+def _await(places: Places, process: "subprocess.Popen[bytes] | None", log: Path) -> str:
+    """What guests run on, once the host process serves; Refusal when it ends instead."""
     from nutshell.compute.capability import Hypervisor
     from nutshell.core.drivers import DriverFault
     from nutshell.host.rpc import Client

@@ -59,16 +59,18 @@ def start_api(
     settings: str,
     user: tuple[int, int] | None,
     waiting: Waiting | None = None,
+    name: str = "api",
 ) -> Started:
     """The API process, given its settings; `waiting` is one that has loaded its code already."""
-    log, held = places.logs / "api.log", places.run / "api.lock"
+    log, held = places.logs / f"{name}.log", places.run / f"{name}.lock"
     if waiting is not None:
         pid, told, ready = waiting
         _tell(told, settings, str(log), str(held))
         return Started(pid, ready)
     export_package()
     lock = take_lock(held)
-    assert lock is not None, "one command works at a time"
+    if lock is None:
+        raise Refusal(f"another process holds {held}; see nutshell status{state_option(places)}")
     hear, told = os.pipe()
     ready, said = os.pipe()
     try:

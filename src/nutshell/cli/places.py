@@ -43,6 +43,11 @@ class Places:
         return self.run / "host.sock"
 
     @property
+    def launch(self) -> Path:
+        """The settings that the first API process was started with, for those that join it."""
+        return self.run / "launch.json"
+
+    @property
     def metadata_secret(self) -> Path:
         """Shared by the API and the host process: a request that carries it was passed on by the host."""
         return self.state / "metadata.secret"

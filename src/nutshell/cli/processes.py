@@ -44,6 +44,12 @@ def find(path: Path) -> Record | None:
     return record if start_time(record.pid) == record.start else None
 
 
+def joined(run: Path) -> dict[str, Record]:
+    """The API processes beside the first that run, by name (`nutshell join`)."""
+    found = {path.stem: find(path) for path in sorted(run.glob("api-*.json"))}
+    return {name: record for name, record in found.items() if record is not None}
+
+
 def remember(path: Path, pid: int, facts: Mapping[str, Any]) -> None:
     """Write the record by which `find` knows the process. A process already gone is recorded as such."""
     record = Record(pid, start_time(pid) or -1, dict(facts))

@@ -16,6 +16,7 @@ def find_status(places: Places) -> dict[str, Any]:
     host = processes.find(places.run / "host.json")
     facts = api.facts if api else {}
     pids = {name: record.pid for name, record in (("api", api), ("host", host)) if record is not None}
+    pids |= {name: record.pid for name, record in processes.joined(places.run).items()}
     said = "the API process does not run"
     if api is not None:
         said = ask_health(facts)

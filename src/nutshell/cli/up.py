@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import nutshell
-from nutshell.cli import clouds, processes, states
+from nutshell.cli import clouds, hosts, processes, states
 from nutshell.cli.launch import Programs, await_ready, check_port, free_lock, start_api
-from nutshell.cli.places import Places, default_state, read_json
+from nutshell.cli.places import Places, default_state, read_json, write_private
 from nutshell.cli.says import Refusal, accounts_in, banner, base_url, state_option
 from nutshell.cli.warm import Waiting
-from nutshell.core.config import CloudConfig, ConfigError, dump_launch, find_file, load_settings
+from nutshell.core.config import FILE_NAME, CloudConfig, ConfigError, dump_launch, find_file, load_settings
 
 READY_S = 60.0  # how long the API may take; it needs well under one second
 
@@ -33,7 +33,13 @@ class Wanted:
     @property
     def launch(self) -> str:
         """What the API process is told. Its state directory is always named, for the file may lie in it."""
-        return dump_launch(self.file, {CloudConfig: {**self.given, "state": str(self.places.state)}})
+        world = {"world": "apart"} if self.apart else {}
+        return dump_launch(self.file, {CloudConfig: {**self.given, **world, "state": str(self.places.state)}})
+
+    @property
+    def apart(self) -> bool:
+        """Whether the simulated world is a process of its own: where several API processes may be."""
+        return self.cloud.simulate and bool(self.cloud.database)
 
 
 def read_wanted(given: Mapping[str, object], config: Path | None, env: Mapping[str, str]) -> Wanted:
@@ -78,7 +84,9 @@ def bring_up(
         running = processes.find(wanted.places.run / "api.json")
         if running is not None and _answers(running.facts, began + READY_S / 4):
             _check_same(wanted, running.facts)
-            if not running.facts.get("simulate"):
+            if wanted.apart:
+                hosts.start_world(wanted.places, programs)
+            elif not running.facts.get("simulate"):
                 _start_host(wanted, programs, _identity(wanted), running.facts.get("api_user"))
             _finish(wanted, running.facts, say, None)
             return
@@ -95,6 +103,13 @@ def bring_up(
 def _api_user(wanted: Wanted) -> tuple[tuple[int, int] | None, list[str]]:
     """Who the API runs as, and notes on it. Raises Refusal when the machine or the directory cannot serve."""
     states.check(wanted.places, wanted.cloud.simulate)
+    before = _overrides(read_json(wanted.places.launch)).get("database")
+    if before and not wanted.cloud.database:
+        raise Refusal(
+            "this cloud's state is in PostgreSQL; name it again: --database URL, or put it into "
+            f"{wanted.places.state / FILE_NAME} ([cloud] database)",
+            2,
+        )
     if wanted.cloud.simulate:
         return None, []
     from nutshell.cli.accounts import api_user
@@ -109,6 +124,9 @@ def _start(wanted: Wanted, programs: Programs, facts: dict[str, Any], identity: 
     """Start the processes and wait until they are ready; their facts are recorded before. The API's pid."""
     places = wanted.places
     check_port(wanted.cloud.host, wanted.cloud.port)
+    write_private(places.launch, wanted.launch)
+    if wanted.apart:
+        hosts.start_world(places, programs)
     if not wanted.cloud.simulate:
         facts["machine"] = _start_host(wanted, programs, identity, facts["api_user"])
     started = start_api(places, programs.api, wanted.launch, facts["api_user"], waiting)
@@ -117,6 +135,12 @@ def _start(wanted: Wanted, programs: Programs, facts: dict[str, Any], identity: 
 
     await_ready(started, places.logs / "api.log", READY_S)
     return started.pid
+
+
+def _overrides(launch: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """What stood on the command line of an earlier start."""
+    found: Mapping[str, Any] = (launch or {}).get("overrides", {}).get("cloud", {})
+    return found
 
 
 def _facts(cloud: CloudConfig, user: tuple[int, int] | None, notes: list[str]) -> dict[str, Any]:
@@ -139,8 +163,6 @@ def _facts(cloud: CloudConfig, user: tuple[int, int] | None, notes: list[str]) -
 
 
 def _start_host(wanted: Wanted, programs: Programs, identity: str, user: Any) -> str:
-    from nutshell.cli import hosts
-
     cloud = wanted.cloud
     api = base_url(cloud.host, cloud.port, cloud.tls_cert is not None)
     hosts.build_tiny_once(wanted.places, lambda text: print(text, file=sys.stderr, flush=True))

@@ -55,7 +55,7 @@ from nutshell.compute.service import compute
 from nutshell.compute.settle_devices import settle_device
 from nutshell.compute.simulated_hosts import Mortal, SimulatedHosts
 from nutshell.compute.watch import watching
-from nutshell.core.config import CloudConfig
+from nutshell.core.config import CloudConfig, Settings
 from nutshell.core.reconcile import Loop, settling
 from nutshell.core.store import Tx
 
@@ -88,7 +88,7 @@ def wire(cloud: "Cloud") -> None:
     cloud.ports[Servers] = external_events.ServerOffers(cloud)
     if any(kind in cloud.drivers for kind in CAPABILITIES):
         return  # a test brought its own
-    found = _simulated(cloud) if cloud.settings[CloudConfig].simulate else _remote(cloud)
+    found = simulated(cloud.settings) if cloud.settings[CloudConfig].own_world else _remote(cloud)
     for kind in CAPABILITIES:
         if isinstance(found, kind):
             cloud.drivers[kind] = found
@@ -96,10 +96,11 @@ def wire(cloud: "Cloud") -> None:
         cloud.ports[Hosts] = SimulatedHosts(found)
 
 
-def _simulated(cloud: "Cloud") -> object:
+def simulated(all_settings: Settings) -> object:
+    """The simulated hosts, in this process."""
     from nutshell.compute.drivers.memory import MemoryHypervisor, one_host
 
-    settings, state = cloud.settings[ComputeConfig], cloud.settings[CloudConfig].state
+    settings, state = all_settings[ComputeConfig], all_settings[CloudConfig].state
     first = one_host()
     if settings.host_vcpus:
         first = replace(first, vcpus=settings.host_vcpus)
@@ -110,7 +111,7 @@ def _simulated(cloud: "Cloud") -> object:
 def _remote(cloud: "Cloud") -> object:
     from nutshell.host.remote import remote
 
-    return remote(cloud, "hypervisor", CAPABILITIES)
+    return remote(cloud, "hypervisor", (*CAPABILITIES, *((Mortal,) if cloud.settings[CloudConfig].simulate else ())))
 
 
 def loops(cloud: "Cloud") -> list[Loop]:

@@ -60,6 +60,12 @@ class CloudConfig:
     port: int = setting(5000, "TCP port of every service.")
     simulate: bool = setting(False, "Use the memory drivers only: nothing outside the state directory is touched.")
     database: str = setting("", "Database URL (postgresql://…); empty: SQLite in the state directory.", secret=True)
+    world: str = setting(
+        "inside",
+        "Where simulated hosts, networks and drives live: in the API process, or in a process of their own that several"
+        " API processes share (so with --simulate --database).",
+        choices=("inside", "apart"),
+    )
     region: str = setting("RegionOne", "Name of the region in the catalog.")
     endpoint: str = setting("", "Public base URL, as https://cloud.example; empty: links follow each request.")
     admin_password: str = setting(
@@ -68,6 +74,11 @@ class CloudConfig:
     tls_cert: Path | None = setting(None, "PEM certificate chain; with tls_key, the port speaks TLS.")
     tls_key: Path | None = setting(None, "PEM private key of tls_cert.")
     log_level: str = setting("info", "Least severity that is logged.", choices=("debug", "info", "warning", "error"))
+
+    @property
+    def own_world(self) -> bool:
+        """Whether hosts, networks and drives are simulated by this very process."""
+        return self.state is None or (self.simulate and self.world == "inside")
 
 
 class Settings:

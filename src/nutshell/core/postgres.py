@@ -240,7 +240,8 @@ class PostgresStore:
 
 
 def connect(url: str) -> psycopg.Connection[Any]:
-    c = psycopg.connect(url, autocommit=True, connect_timeout=10, keepalives_idle=10, keepalives_interval=5)
+    alive = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5}
+    c = psycopg.connect(url, autocommit=True, application_name=f"nutshell-{os.getpid()}", **alive)  # type: ignore[arg-type]
     c.prepare_threshold = 3
     c.adapters.register_loader("numeric", NumberLoader)
     return c

@@ -117,6 +117,17 @@ def serve(state: Path, cloud: str, api_user: str, metadata: str, log_level: str)
 
 @cli.command()
 @_state
+def simulate(state: Path) -> None:
+    """Serve a simulated world that several API processes share, until SIGTERM."""
+    from nutshell.host.simulated import serve_simulated
+
+    log_to_stderr("info")
+    os.umask(0o077)
+    serve_simulated(Places(state))
+
+
+@cli.command()
+@_state
 def stop(state: Path) -> None:
     """End the host process; guests, networks and DHCP go on."""
     end_process(Places(state))

@@ -49,12 +49,13 @@ def wire(cloud: "Cloud") -> None:
 
 def _driver(cloud: "Cloud") -> NetworkDriver:
     settings = cloud.settings[CloudConfig]
-    if settings.simulate or settings.state is None:
+    if settings.own_world:
         from nutshell.network.drivers.memory import MemoryNetwork
 
         return MemoryNetwork(settings.state / "world" if settings.state is not None else None)
     from nutshell.host.rpc import proxy
 
+    assert settings.state is not None
     found: NetworkDriver = proxy(settings.state / "run" / "host.sock", "network", (NetworkDriver,))
     return found
 

@@ -62,12 +62,13 @@ config = VolumeConfig
 
 def wire(cloud: Cloud) -> None:
     settings = cloud.settings[CloudConfig]
-    if settings.simulate or settings.state is None:
+    if settings.own_world:
         directory = settings.state / "simulated" if settings.state is not None else None
         driver = find_driver("volume", "memory", drivers.BUILT_IN)(directory)
     else:
         from nutshell.host.rpc import proxy
 
+        assert settings.state is not None
         driver = proxy(settings.state / "run" / "host.sock", "volume", CAPABILITIES)
     for capability in CAPABILITIES:
         cloud.drivers[capability] = driver

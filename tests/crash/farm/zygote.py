@@ -53,7 +53,7 @@ def serve(state: Path, port: int, url: str, ready: int) -> None:
     for fd in (1, 2):
         os.dup2(log, fd)
     log_to_stderr("info")
-    given = {"state": state, "port": port, "simulate": True, "database": url}
+    given = {"state": state, "port": port, "simulate": True, "database": url, "world": "apart" if url else "inside"}
     app.run(load_settings(app.tables(app.parts()), None, {}, {CloudConfig: given}), ready)
 
 
