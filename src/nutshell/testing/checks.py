@@ -111,7 +111,8 @@ def inventory(cloud: Cloud) -> Inventory:
 
 
 def _counts_as_left(noun: type[Resource]) -> bool:
-    return not noun.event_kind.startswith(("identity.", "nutshell.")) and noun is not Operation and noun.event_kind not in KEPT
+    kind = noun.event_kind
+    return not kind.startswith(("identity.", "nutshell.")) and noun is not Operation and kind not in KEPT
 
 
 def _ids(tx: Tx, noun: type[Resource]) -> frozenset[str]:
