@@ -34,6 +34,7 @@ def read(ask: Ask[Any]) -> Method:
     for flag in ("all_stores_must_succeed", "all_stores"):
         if not isinstance(body.get(flag, True), bool):
             raise BadRequest(f"'{flag}' must be boolean value only")
+    check_state(ask, ask.target, name)
     if name == "web-download":
         judge_uri(ask, method.get("uri"), "web-download")
     if name == "glance-download":
@@ -83,7 +84,7 @@ def import_image(ask: Ask[Any]) -> Answer:
     method: Method = ask.prepared
     name = str(method["name"])
     ask.must("copy_image" if name == "copy-image" else "modify_image", row.policy_target())
-    _check_state(ask, row, name)
+    check_state(ask, row, name)
     if name != "copy-image":
         limits.room(ask.cloud, ask.tx, row.project_id or "", "image_size_total")
     if name in ("web-download", "glance-download"):
@@ -109,7 +110,7 @@ def import_image(ask: Ask[Any]) -> Answer:
     return Answer(202)
 
 
-def _check_state(ask: Ask[Any], row: Image, name: str) -> None:
+def check_state(ask: Ask[Any], row: Image, name: str) -> None:
     """409 in a state this method cannot start from."""
     if name == "copy-image":
         if row.status != Status.ACTIVE:
@@ -161,13 +162,17 @@ def create_task(ask: Ask[Any]) -> Answer:
     return Answer(201, whole(ask, task), {"Location": f"{ask.url}/tasks/{task.id}"})
 
 
+def _store_and_image(ask: Ask[Any]) -> Mapping[str, Any]:
+    if ask.params["store_id"] not in ask.cloud.port(Stores).by_id:
+        raise Conflict(f"The selected store {ask.params['store_id']} is not available on this node.")
+    return load(ask)
+
+
 @image.route("DELETE", "/stores/{store_id}/{image_id}", rule="delete_image_location", noun=Image,
-             verb="delete_from_store", against=load, http=204)  # fmt: skip
+             verb="delete_from_store", against=_store_and_image, http=204)  # fmt: skip
 def delete_from_store(ask: Ask[Any]) -> None:
     row: Image = ask.target
     store_id = ask.params["store_id"]
-    if store_id not in ask.cloud.port(Stores).by_id:
-        raise Conflict(f"The selected store {store_id} is not available on this node.")
     ask.must("get_image_location", row.policy_target())
     if row.status != Status.ACTIVE:
         raise Conflict("It's not allowed to remove image data from store if image status is not 'active'")

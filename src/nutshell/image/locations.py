@@ -24,7 +24,6 @@ NEW = {
         "url": {"type": "string", "maxLength": 255},
         "validation_data": {
             "type": "object",
-            "required": ["os_hash_algo", "os_hash_value"],
             "additionalProperties": False,
             "properties": {
                 "os_hash_algo": {"type": "string", "enum": list(ALGORITHMS)},
@@ -167,7 +166,10 @@ def judge_url(ask: Ask[Any]) -> str:
     fault = fault_in(ask.body, NEW)
     if fault:
         raise BadRequest(f"Provided object does not match schema 'location': {fault}")
-    url = str(ask.body["url"])
+    url, given = str(ask.body["url"]), ask.body.get("validation_data") or {}
+    if given and len(given) != 2:
+        raise BadRequest("validation_data needs both os_hash_algo and os_hash_value")
+    _check_queued(ask.target)
     if url.partition(":")[0].lower() in ("http", "https"):
         try:
             judge(url, ask.cloud.settings[ImageConfig].fetch_rules())
@@ -176,12 +178,16 @@ def judge_url(ask: Ask[Any]) -> str:
     return url
 
 
+def _check_queued(row: Image) -> None:
+    if row.status != Status.QUEUED:
+        raise Conflict(f"It's not allowed to add locations if image status is {row.status}.")
+
+
 @image.route("POST", "/images/{image_id}/locations", rule="add_image_location", noun=Image, verb="add_location",
              against=load, wrap="", before=judge_url)  # fmt: skip
 def add_location(ask: Ask[Any]) -> Answer:
     row: Image = ask.target
-    if row.status != Status.QUEUED:
-        raise Conflict(f"It's not allowed to add locations if image status is {row.status}.")
+    _check_queued(row)
     given = ask.body.get("validation_data") or {}
     if given and not _is_hex(given["os_hash_value"], hashlib.new(given["os_hash_algo"]).digest_size):
         raise BadRequest(

@@ -9,8 +9,28 @@ from nutshell.core.resource import Resource, field
 from nutshell.core.service import Answer, Ask
 from nutshell.core.store import Tx
 from nutshell.image.images import Image, load
+from nutshell.image.schemas import ID, collection
 from nutshell.image.service import image
 
+TEXT = {"type": "string"}
+BLOB = {"type": ["null", "object"]}
+PROPERTIES: Mapping[str, Any] = {
+    "id": {**TEXT, "pattern": ID, "description": "The task's id"},
+    "type": {**TEXT, "enum": ["import", "api_image_import", "location_import"], "description": "What is done"},
+    "status": {**TEXT, "enum": ["pending", "processing", "success", "failure"], "description": "How far it is"},
+    "input": {**BLOB, "description": "What was asked for"},
+    "result": {**BLOB, "description": "What came of it"},
+    "owner": {**TEXT, "description": "The project it is for"},
+    "message": {**TEXT, "description": "Why it failed, for people"},
+    "image_id": {**TEXT, "description": "The image it is about"},
+    "request_id": {**TEXT, "description": "The request it began with"},
+    "user_id": {**TEXT, "description": "Who asked"},
+    "expires_at": {"type": ["null", "string"], "description": "When it is forgotten"},
+    "created_at": {**TEXT, "description": "When it was asked for"},
+    "updated_at": {**TEXT, "description": "When it last changed"},
+    "self": {"readOnly": True, **TEXT},
+    "schema": {"readOnly": True, **TEXT},
+}
 LASTS_S = 48 * 3600.0  # how long a finished task is worth asking for
 OPEN = ("pending", "processing")
 
@@ -88,6 +108,17 @@ def shown(ask: Ask[Any], row: ImageTask) -> dict[str, Any]:
 
 def whole(ask: Ask[Any], row: ImageTask) -> dict[str, Any]:
     return {**shown(ask, row), "self": f"/v2/tasks/{row.id}", "schema": "/v2/schemas/task"}
+
+
+@image.route("GET", "/schemas/task", rule="get_images")
+def show_task_schema(ask: Ask[Any]) -> dict[str, Any]:
+    return {"name": "task", "properties": dict(PROPERTIES)}
+
+
+@image.route("GET", "/schemas/tasks", rule="get_images")
+def show_tasks_schema(ask: Ask[Any]) -> dict[str, Any]:
+    brief = {k: v for k, v in PROPERTIES.items() if k not in ("input", "result", "message")}
+    return collection("tasks", {"name": "task", "properties": brief}, pages=False)
 
 
 @image.route("GET", "/images/{image_id}/tasks", rule="get_image", noun=Image, verb="tasks", against=load)

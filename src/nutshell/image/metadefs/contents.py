@@ -110,7 +110,7 @@ def create_object(ask: Ask[Any]) -> Answer:
     given, row = stamped(ask, read_object(ask)), ask.target
     refuse_taken(ask, "object", row.objects, given["name"])
     ask.tx.put(row, objects=[*row.objects, given])
-    return Answer(201, object_shown(ask, row, given))
+    return Answer(201, object_shown(ask, row, given, whole=False))
 
 
 @image.route("GET", PATH + "/objects/{name}", rule="get_metadef_object", noun=MetadefNamespace, verb="show_object",
@@ -129,7 +129,7 @@ def update_object(ask: Ask[Any]) -> Answer:
         refuse_taken(ask, "object", row.objects, given["name"])
     new = stamped(ask, given, row.objects[at])
     ask.tx.put(row, objects=replaced(row.objects, at, new))
-    return Answer(200, object_shown(ask, row, new))
+    return Answer(200, object_shown(ask, row, new, whole=False))
 
 
 @image.route("DELETE", PATH + "/objects/{name}", rule="delete_metadef_object", noun=MetadefNamespace,

@@ -110,8 +110,9 @@ def property_shown(item: Item) -> Item:
     return found
 
 
-def object_shown(ask: Ask[Any], row: MetadefNamespace, item: Item) -> Item:
-    found = timed(ask, item)
+def object_shown(ask: Ask[Any], row: MetadefNamespace, item: Item, *, whole: bool = True) -> Item:
+    """An object; `whole`: with what it does not have, empty."""
+    found = {**({"properties": {}, "required": []} if whole else {}), **timed(ask, item)}
     if "properties" in found:
         found["properties"] = {k: property_shown(v) for k, v in found["properties"].items()}
     href = f"/v2/metadefs/namespaces/{row.namespace}/objects/{item['name']}"
@@ -240,7 +241,10 @@ def create_namespace(ask: Ask[Any]) -> Answer:
         raise Conflict(f"The metadata definition namespace={row.namespace} already exists.")
     row = ask.tx.add(row)
     remember_types(ask.tx, row, ask.new_id)
-    found = whole(ask, row)
+    given = {
+        part: body[part] for part in ("objects", "properties", "tags", "resource_type_associations") if body.get(part)
+    }
+    found = {**shown(ask, row), **given}
     return Answer(201, found, {"Location": f"/v2/metadefs/namespaces/{row.namespace}"})
 
 
