@@ -1,11 +1,13 @@
 """A whole simulated cloud in a process, its loops running, as its operator and a project's member meet it."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.database import database_for
 from tests.wire.compute_rig import until
 
 from nutshell import app
@@ -21,8 +23,14 @@ class Whole:
         tables = app.tables(app.parts())
         named = {t.table: t for t in tables}  # type: ignore[attr-defined]
         given: dict[type, dict[str, object]] = {
-            CloudConfig: {"state": state, "simulate": True, "admin_password": PASSWORD}
+            CloudConfig: {
+                "state": state,
+                "simulate": True,
+                "admin_password": PASSWORD,
+                "database": database_for(state),
+            }
         }
+        self.state = state
         for name, values in (settings or {}).items():
             given.setdefault(named[name], {}).update(values)
         self.running = app.build(load_settings(tables, None, {}, given))
@@ -56,11 +64,7 @@ class Whole:
         return self.tokens[name]
 
     def _password(self, name: str) -> str:
-        import json
-
-        state = self.cloud.settings[CloudConfig].state
-        assert state is not None
-        found: str = json.loads((state / "credentials.json").read_text())[name]["password"]
+        found: str = json.loads((self.state / "credentials.json").read_text())[name]["password"]
         return found
 
     def fault(self, **rule: Any) -> dict[str, Any]:

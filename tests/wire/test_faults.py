@@ -1,6 +1,7 @@
 """Fault rules: what clients of every service meet when a failure is brought about on purpose."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -198,6 +199,22 @@ def test_rules_are_there_after_a_restart_and_in_process(whole: Whole) -> None:
     assert not book.on
     with pytest.raises(ValueError, match="cannot be brought about"):
         book.add(effect="fail")
+
+
+def test_the_nth_call_is_one_for_all_processes(tmp_path: Path, postgres_url: str) -> None:
+    settings = {"faults": {"enabled": True}, "cloud": {"database": postgres_url}}
+    one, other = Whole(tmp_path, settings), Whole(tmp_path, settings)
+    try:
+        rule = one.fault(service="network", operation="GET /networks", nth=2, effect="status", status=503)
+        until(lambda: other.cloud.port(Rulebook).on)
+        statuses = [w.call("GET", "/network/v2.0/networks").status_code for w in (one, other, one, other)]
+        assert statuses == [200, 503, 200, 200]
+        assert other.hits(rule) == one.hits(rule) == 1
+        other.clear()
+        until(lambda: not one.cloud.port(Rulebook).on)
+    finally:
+        other.close()
+        one.close()
 
 
 def test_off_unless_switched_on(tmp_path: Any) -> None:

@@ -86,7 +86,7 @@ def test_a_server_is_followed_from_the_request_to_its_guest(whole: Whole) -> Non
     assert found["sql"] > 5
     assert 0 < found["sql_ms"] < found["ms"]
     names = [p["name"] for p in found["parts"]]
-    assert names == ["authenticated", "read", "waited", "carried out", "answered"]
+    assert (names[:4], names[-1]) == (["authenticated", "read", "waited", "carried out"], "answered")
     assert abs(sum(p["ms"] for p in found["parts"]) - found["ms"]) < found["ms"] / 2 + 1
     assert any(e["name"] == "compute.server create" and e["resource_id"] == server for e in found["events"])
     assert any(e["name"] == "compute.server update" and e["state"].startswith("ACTIVE") for e in found["events"])
