@@ -78,7 +78,9 @@ class Index(Protocol):
         """Likewise. Costs what the page costs, wherever it begins."""
         ...
 
-    def list_versions(self, container_id: int, *, after: tuple[str, int], prefix: str, limit: int) -> list[ObjectRow]:
+    def list_versions(
+        self, container_id: int, *, after: tuple[str, int], prefix: str, limit: int, reverse: bool = False
+    ) -> list[ObjectRow]:
         """Past versions and delete markers, by name, the newest first, after that (name, version)."""
         ...
 

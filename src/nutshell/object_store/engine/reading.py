@@ -144,18 +144,21 @@ class Reader:
             (container_id, *values, limit),
         )
 
-    def list_versions(self, container_id: int, *, after: tuple[str, int], prefix: str, limit: int) -> list[ObjectRow]:
+    def list_versions(
+        self, container_id: int, *, after: tuple[str, int], prefix: str, limit: int, reverse: bool = False
+    ) -> list[ObjectRow]:
         terms, values = bounds("name", "", "", prefix, False)
         name, version = after
+        order = "name DESC, version" if reverse else "name, version DESC"
+        beyond, newer = ("<", ">") if reverse else (">", "<")
         if name and version:
-            terms.append("(name > ? OR (name = ? AND version < ?)) AND name >= ?")
+            terms.append(f"(name {beyond} ? OR (name = ? AND version {newer} ?)) AND name {beyond}= ?")
             values += [name, name, version, name]
         elif name:
-            terms.append("name > ?")
+            terms.append(f"name {beyond} ?")
             values.append(name)
         rows = self._sql(
-            f"SELECT {OBJECT} FROM versions WHERE {' AND '.join(['container=?', *terms])}"
-            " ORDER BY name, version DESC LIMIT ?",
+            f"SELECT {OBJECT} FROM versions WHERE {' AND '.join(['container=?', *terms])} ORDER BY {order} LIMIT ?",
             (container_id, *values, limit),
         )
         return list(map(object_row, rows))

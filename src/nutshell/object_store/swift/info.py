@@ -16,7 +16,19 @@ CROSSDOMAIN = (
 )
 FEATURES: t.Mapping[str, t.Any] = {
     "tempauth": {"account_acls": True},
-    "keystoneauth": {},
+    "bulk_delete": {"max_deletes_per_request": 10000, "max_failed_deletes": 1000},
+    "bulk_upload": {"max_containers_per_extraction": 10000, "max_failed_extractions": 1000},
+    "dlo": {"max_segments": 0},
+    "slo": {
+        "max_manifest_segments": 1000,
+        "max_manifest_size": 8 << 20,
+        "yield_frequency": 10,
+        "min_segment_size": 1,
+        "allow_async_delete": True,
+    },
+    "symlink": {"symloop_max": 2, "static_links": True},
+    "versioned_writes": {"allowed_flags": ["x-versions-location", "x-history-location"]},
+    "object_versioning": {},
 }
 
 

@@ -3,8 +3,16 @@
 from collections.abc import Callable, Sequence
 
 from nutshell.object_store.swift import listings
+from nutshell.object_store.swift.bulk import bulk_deletes
+from nutshell.object_store.swift.copying import copies
+from nutshell.object_store.swift.dlo import dynamic_objects
+from nutshell.object_store.swift.extracting import archives
+from nutshell.object_store.swift.history import past_containers
 from nutshell.object_store.swift.messages import Handler, Request, Response
 from nutshell.object_store.swift.site import Site
+from nutshell.object_store.swift.slo import static_objects
+from nutshell.object_store.swift.symlinks import symlinks
+from nutshell.object_store.swift.versions import object_versions
 
 Filter = Callable[[Site, Handler], Handler]
 
@@ -24,7 +32,17 @@ def format_listings(site: Site, inner: Handler) -> Handler:
     return handle
 
 
-FILTERS: Sequence[Filter] = (format_listings,)
+FILTERS: Sequence[Filter] = (
+    format_listings,
+    bulk_deletes,
+    archives,
+    copies,
+    static_objects,
+    dynamic_objects,
+    past_containers,
+    object_versions,
+    symlinks,
+)
 
 
 def assemble(site: Site, core: Handler) -> Handler:
