@@ -7,6 +7,7 @@ from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig
 from nutshell.core.reconcile import Loop
 from nutshell.core.store import Tx
+from nutshell.object_store import background
 from nutshell.object_store.engine.devices import Policy
 from nutshell.object_store.port import ObjectEngine
 from nutshell.object_store.service import objects as service
@@ -54,7 +55,7 @@ def _when_called(cloud: Cloud, name: str) -> t.Any:
 
 
 def loops(cloud: Cloud) -> list[Loop]:
-    return []
+    return background.loops()
 
 
 def seed(cloud: Cloud, tx: Tx) -> None:

@@ -141,8 +141,10 @@ class LocalEngine:
 
     # -- devices
     @property
-    def opened(self) -> bool:
-        return self._state is not None
+    def used(self) -> bool:
+        """Whether there is anything stored: opened now, or by an earlier process."""
+        directory = self.settings.directory
+        return self._state is not None or (directory is not None and (directory / "index.db").exists())
 
     @property
     def directory(self) -> Path:

@@ -8,6 +8,7 @@ from nutshell.object_store.rows import AccountRow, Usage, timestamp
 from nutshell.object_store.swift import acls, checks, listings
 from nutshell.object_store.swift.authorize import hide
 from nutshell.object_store.swift.messages import Refusal, Request, Response, plain
+from nutshell.object_store.swift.quotas import account_quota_headers
 from nutshell.object_store.swift.site import Site
 
 
@@ -26,6 +27,7 @@ def headers_of(site: Site, req: Request, row: AccountRow, usage: dict[int, Usage
         out[f"x-account-storage-policy-{name}-object-count"] = str(used.objects)
         out[f"x-account-storage-policy-{name}-bytes-used"] = str(used.bytes)
     out.update({k: v for k, v in row.meta.items() if not k.startswith("x-account-sysmeta-")})
+    out.update(account_quota_headers(row.meta))
     if not req.owner:
         hide(out)
     return out

@@ -29,6 +29,21 @@ FEATURES: t.Mapping[str, t.Any] = {
     "symlink": {"symloop_max": 2, "static_links": True},
     "versioned_writes": {"allowed_flags": ["x-versions-location", "x-history-location"]},
     "object_versioning": {},
+    "tempurl": {
+        "methods": ["GET", "HEAD", "PUT", "POST", "DELETE"],
+        "incoming_remove_headers": ["x-timestamp"],
+        "incoming_allow_headers": [],
+        "outgoing_remove_headers": ["x-object-meta-*"],
+        "outgoing_allow_headers": ["x-object-meta-public-*"],
+        "allowed_digests": ["sha256", "sha512"],
+    },
+    "formpost": {"allowed_digests": ["sha256", "sha512"]},
+    "staticweb": {},
+    "container_quotas": {},
+    "account_quotas": {},
+    "etag_quoter": {"enable_by_default": False},
+    "crossdomain": {},
+    "read_only": {},
 }
 
 

@@ -5,13 +5,20 @@ from collections.abc import Callable, Sequence
 from nutshell.object_store.swift import listings
 from nutshell.object_store.swift.bulk import bulk_deletes
 from nutshell.object_store.swift.copying import copies
+from nutshell.object_store.swift.cors import cross_origin
 from nutshell.object_store.swift.dlo import dynamic_objects
+from nutshell.object_store.swift.etags import quoted_etags
 from nutshell.object_store.swift.extracting import archives
+from nutshell.object_store.swift.forms import forms
 from nutshell.object_store.swift.history import past_containers
 from nutshell.object_store.swift.messages import Handler, Request, Response
+from nutshell.object_store.swift.quotas import quotas
+from nutshell.object_store.swift.rates import rate_limits
 from nutshell.object_store.swift.site import Site
 from nutshell.object_store.swift.slo import static_objects
+from nutshell.object_store.swift.static_web import static_web
 from nutshell.object_store.swift.symlinks import symlinks
+from nutshell.object_store.swift.temporary_urls import temporary_urls
 from nutshell.object_store.swift.versions import object_versions
 
 Filter = Callable[[Site, Handler], Handler]
@@ -33,10 +40,17 @@ def format_listings(site: Site, inner: Handler) -> Handler:
 
 
 FILTERS: Sequence[Filter] = (
+    cross_origin,
+    quoted_etags,
     format_listings,
     bulk_deletes,
+    temporary_urls,
+    forms,
     archives,
+    rate_limits,
+    static_web,
     copies,
+    quotas,
     static_objects,
     dynamic_objects,
     past_containers,

@@ -114,18 +114,7 @@ async def _write(handle: Handler, inner: Handler, req: Request) -> Response:
     if length is not None and len(raw) != length:
         raise ClientLeft()
     said = slo_manifests.parse(raw, f"{req.container}/{req.obj}")
-    heads = await _look_at(handle, req, [e["path"] for e in said if "path" in e])
-    wrong: list[tuple[str, str]] = []
-    kept: list[dict[str, Any]] = []
-    total = 0
-    for i, entry in enumerate(said):
-        if "data" in entry:
-            kept.append(entry)
-            total += slo_manifests.parts_of([entry])[0].length
-            continue
-        size, one = slo_manifests.keep(entry, heads[entry["path"]], i == len(said) - 1, wrong)
-        total += size
-        kept.append(one)
+    kept, total, wrong = await _kept(handle, req, said)
     kind = bulk.report_type(req)
     if wrong:
         return bulk.report(kind, {}, wrong, status=400, upload=True)
@@ -162,6 +151,25 @@ async def _write(handle: Handler, inner: Handler, req: Request) -> Response:
                  "Last Modified": answer.headers["last-modified"]}  # fmt: skip
         return bulk.report(kind, facts, [], status=202, upload=True, lead=b" \r\n\r\n")
     return answer
+
+
+async def _kept(
+    handle: Handler, req: Request, said: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], int, list[tuple[str, str]]]:
+    """(what is kept of the manifest, the whole's bytes, what is wrong with it)."""
+    heads = await _look_at(handle, req, [e["path"] for e in said if "path" in e])
+    wrong: list[tuple[str, str]] = []
+    kept: list[dict[str, Any]] = []
+    total = 0
+    for i, entry in enumerate(said):
+        if "data" in entry:
+            kept.append(entry)
+            total += slo_manifests.parts_of([entry])[0].length
+            continue
+        size, one = slo_manifests.keep(entry, heads[entry["path"]], i == len(said) - 1, wrong)
+        total += size
+        kept.append(one)
+    return kept, total, wrong
 
 
 async def _look_at(handle: Handler, req: Request, paths: list[str]) -> dict[str, Response]:
