@@ -33,6 +33,7 @@ Scope = MutableMapping[str, t.Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, t.Any]]]
 Send = Callable[[MutableMapping[str, t.Any]], Awaitable[None]]
 NOBODY = Who()
+DEEPEST = 64  # what a body may hold within one another: nothing of the API needs a tenth of it
 
 
 class App:
@@ -337,11 +338,29 @@ def _json(ask: Ask[t.Any]) -> t.Any:
     if not ask.raw:
         return None
     try:
-        return msgspec.json.decode(ask.raw)
+        found = msgspec.json.decode(ask.raw)
+        if ask.raw.count(b"[") + ask.raw.count(b"{") > DEEPEST and _depth(found) > DEEPEST:
+            raise RecursionError
+        return found
+    except RecursionError:
+        raise errors.BadRequest("Malformed request body: it is nested too deeply.") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         if ask.route.body is None and ask.route.wrap == "":
             return None  # a route that takes any bytes reads `ask.raw`
         raise errors.BadRequest("Malformed request body: it is not valid JSON.") from None
+
+
+def _depth(found: t.Any) -> int:
+    """How many objects and lists stand within one another."""
+    depth, level = 0, [found]
+    while level:
+        level = [
+            v
+            for one in level
+            for v in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
+        ]
+        depth += 1
+    return depth
 
 
 def _raw_path(scope: Scope) -> str:
