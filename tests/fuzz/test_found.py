@@ -101,3 +101,13 @@ def test_a_trust_on_a_project_without_roles_does_not_tell_that_it_exists(two: Tw
         reply = two.world.call("POST", "/identity/v3/OS-TRUST/trusts", {"trust": given}, token=two.own.token)
         told.append((reply.status, reply.raw.decode().replace(project, "ID")))
     assert told[0] == told[1]
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 3000, b'{"a":' * 900 + b"1" + b"}" * 900, b'{"server": ' + b"[" * 65 + b"]" * 65 + b"}"]
+)
+def test_a_body_nested_too_deeply_is_malformed(two: Two, body: bytes) -> None:
+    """It was a RecursionError: 500."""
+    reply = two.world.call("POST", "/compute/v2.1/servers", body, token=two.own.token)
+    assert reply.status == 400
+    assert "Malformed" in reply.body["badRequest"]["message"]
