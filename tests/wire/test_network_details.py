@@ -138,8 +138,25 @@ def test_a_limit_below_what_is_used_is_refused_when_asked(c: Caller) -> None:
     assert c.x("PUT /quotas/p", {"quota": {"network": 1}}, ADMIN)["quota"]["network"] == 1
 
 
+def test_everybody_reads_the_limits_of_his_own_project(c: Caller) -> None:
+    for path in ("", "/default", "/details.json"):
+        assert c.x(f"GET /quotas/p{path}")["quota"]["rbac_policy"]
+        assert c.refused(f"GET /quotas/q{path}") == (403, "PolicyNotAuthorized")
+
+
+def test_a_floating_address_changed_to_nothing_leads_nowhere(c: Caller) -> None:
+    router = c.x("GET /routers")["routers"][0]
+    leg = c.x(f"GET /ports?device_id={router['id']}&device_owner=network:router_interface")["ports"][0]
+    port = c.port(leg["network_id"])
+    given = {"floating_network_id": router["external_gateway_info"]["network_id"], "port_id": port["id"]}
+    floating = c.x("POST /floatingips", {"floatingip": given})["floatingip"]
+    named = {"floatingip": {"description": "kept"}}
+    assert c.x(f"PUT /floatingips/{floating['id']}", named)["floatingip"]["port_id"] == port["id"]
+    assert c.x(f"PUT /floatingips/{floating['id']}", {"floatingip": {}})["floatingip"]["port_id"] is None
+
+
 def test_a_port_switched_off_is_down(c: Caller) -> None:
-    network, subnet = c.net()
+    network, _ = c.net()
     c.running.runner.run_once("network")
     port = c.x(f"GET /ports?network_id={network['id']}&device_owner=network:dhcp")["ports"][0]
     assert port["status"] == "ACTIVE"
@@ -147,6 +164,17 @@ def test_a_port_switched_off_is_down(c: Caller) -> None:
         c.x(f"PUT /ports/{port['id']}", {"port": {"admin_state_up": up}})
         c.running.runner.run_once("network")
         assert c.x(f"GET /ports/{port['id']}")["port"]["status"] == status
-    before = c.x(f"GET /networks/{network['id']}")["network"]["revision_number"]
-    c.x(f"PUT /subnets/{subnet['id']}", {"subnet": {"name": "renamed"}})
-    assert c.x(f"GET /networks/{network['id']}")["network"]["revision_number"] > before
+
+
+def test_a_networks_revision_counts_its_subnets(c: Caller) -> None:
+    network, subnet = c.net()
+    seen = [network["revision_number"]]
+    for line, body in (
+        ("", None),
+        (f"PUT /subnets/{subnet['id']}", {"subnet": {"name": "renamed"}}),
+        (f"DELETE /subnets/{subnet['id']}", None),
+    ):
+        if line:
+            c.x(line, body)
+        seen.append(c.x(f"GET /networks/{network['id']}")["network"]["revision_number"])
+    assert seen == sorted(set(seen))

@@ -206,6 +206,8 @@ def update(ask: Ask[FloatingIp]) -> FloatingIp:
     revision_matches(ask, row)
     given = read_changes(ask, FloatingIp)
     allow(ask, "update_floatingip", given, row.policy_target(), FloatingIp)
+    if not given:  # from when an association was all that a floating address had: nothing means none
+        given["port_id"] = None
     if "port_id" in given or "fixed_ip_address" in given:
         if "port_id" not in given:
             given["port_id"] = row.port_id

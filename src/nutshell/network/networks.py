@@ -142,12 +142,14 @@ def availability_zones(row: Network, ctx: Context) -> list[str]:
 
 @Network.shows("ipv4_address_scope")
 def ipv4_address_scope(row: Network, ctx: Context) -> str | None:
-    return ctx.rel.scopes.get((row.id, 4))
+    found: str | None = ctx.rel.scopes.get((row.id, 4))
+    return found
 
 
 @Network.shows("ipv6_address_scope")
 def ipv6_address_scope(row: Network, ctx: Context) -> str | None:
-    return ctx.rel.scopes.get((row.id, 6))
+    found: str | None = ctx.rel.scopes.get((row.id, 6))
+    return found
 
 
 @Network.filters_by("shared")

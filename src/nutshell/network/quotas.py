@@ -34,6 +34,12 @@ def _project(ask: Ask[Any]) -> dict[str, Any]:
     return {"project_id": ask.params.get("id") or ask.who.project_id, "tenant_id": ask.params.get("id")}
 
 
+def _may_read(ask: Ask[Any]) -> None:
+    """Everybody reads the limits of his own project."""
+    if ask.params["id"] != ask.who.project_id:
+        ask.must("get_quota", _project(ask))
+
+
 def _short(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name.removeprefix("network."): value for name, value in values.items()}
 
@@ -53,21 +59,24 @@ def list_all(ask: Ask[Any]) -> dict[str, Any]:
     return {"quotas": [_limits(ask, p) | {"tenant_id": p, "project_id": p} for p in mine]}
 
 
-@network.route("GET", "/quotas/{id}", rule="get_quota", against=_project)
+@network.route("GET", "/quotas/{id}", rule="regular_user")
 def show(ask: Ask[Any]) -> dict[str, Any]:
     if ask.params["id"] in ("tenant", "project"):
         return {ask.params["id"]: {"tenant_id": ask.who.project_id, "project_id": ask.who.project_id}}
+    _may_read(ask)
     return {"quota": _limits(ask, ask.params["id"])}
 
 
-@network.route("GET", "/quotas/{id}/default", rule="get_quota", against=_project)
+@network.route("GET", "/quotas/{id}/default", rule="regular_user")
 def default(ask: Ask[Any]) -> dict[str, Any]:
+    _may_read(ask)
     return {"quota": _limits(ask, "")}
 
 
-@network.route("GET", "/quotas/{id}/details", rule="get_quota", against=_project)
-@network.route("GET", "/quotas/{id}/details.json", rule="get_quota", against=_project)
+@network.route("GET", "/quotas/{id}/details", rule="regular_user")
+@network.route("GET", "/quotas/{id}/details.json", rule="regular_user")
 def details(ask: Ask[Any]) -> dict[str, Any]:
+    _may_read(ask)
     limits = _limits(ask, ask.params["id"])
     used = _short(ask.cloud.quotas.used(ask.tx, ask.params["id"], NAMES))
     return {"quota": {n: {"limit": limits[n], "used": used[n], "reserved": 0} for n in limits}}

@@ -140,6 +140,7 @@ def make(ask: Ask[Any], given: Given) -> Subnet:
     take(ask, given["project_id"], "subnet")
     check_mtu(parent.id, parent.mtu, [given["ip_version"]])
     row = ask.tx.add(Subnet(id=subnet_id, network_project_id=parent.project_id, **given))
+    count_revision(ask.tx, parent.id)
     mark(ask.tx, "network_networks", [parent.id])
     if row.auto:
         _give_auto_addresses(ask.cloud, ask.tx, row)
@@ -222,7 +223,7 @@ def update(ask: Ask[Subnet]) -> Subnet:
     subnet_plan.check_modes(row.ip_version, dhcp, row.ipv6_ra_mode, row.ipv6_address_mode, row.cidr)
     _replan(ask, row, given)
     row = ask.tx.put(row, **given)
-    ask.tx.put(ask.tx.need(Network, row.network_id))  # its revision counts its subnets' changes
+    count_revision(ask.tx, row.network_id)
     mark(ask.tx, "network_networks", [row.network_id])
     serve_dhcp(ask.cloud, ask.tx, ask.tx.need(Network, row.network_id))
     mark_routers(ask.tx, row.network_id)
@@ -249,6 +250,11 @@ def _replan(ask: Ask[Any], row: Subnet, given: Given) -> None:
         given["allocation_pools"] = subnet_plan.check_pools(given["allocation_pools"], row.cidr, gateway)
     else:
         subnet_plan.check_gateway_outside(row.allocation_pools, gateway)
+
+
+def count_revision(tx: Tx, network_id: str) -> None:
+    """A network's revision counts the changes of its subnets."""
+    tx.put(tx.need(Network, network_id))
 
 
 def mark_routers(tx: Tx, network_id: str) -> None:
@@ -278,6 +284,7 @@ def delete(ask: Ask[Subnet]) -> None:
     if row.auto:
         drop_auto_addresses(ask.cloud, ask.tx, row)
     drop_subnet(ask.cloud, ask.tx, row)
+    count_revision(ask.tx, row.network_id)
     serve_dhcp(ask.cloud, ask.tx, ask.tx.need(Network, row.network_id))
 
 

@@ -95,6 +95,7 @@ _BODIES: tuple[tuple[str, str, str, Schema], ...] = (
     ("network", "PUT", "/quotas/{id}", one("quota", texts(WHOLE))),
     ("network", "PUT", "/routers/{id}/(add|remove)_extraroutes", one("router", one("routes", each(
         some("destination nexthop", destination=TEXT, nexthop=TEXT))))),
+    ("network", "PUT", "/subnetpools/{id}/(add|remove)_prefixes", one("prefixes", each(TEXT))),
     ("network", "PUT", "/routers/{id}/(add|remove)_router_interface", some(subnet_id=TEXT, port_id=TEXT)),
     ("volume", "POST", "/(os-volume-transfer|volume-transfers)/{id}/accept", one("accept", one("auth_key", TEXT))),
     ("volume", "POST", "/qos-specs", one("qos_specs", some("name", name=TEXT, consumer=TEXT))),
