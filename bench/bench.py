@@ -178,7 +178,9 @@ def servers(base: str, state: Path, seconds: float, quick: bool) -> None:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--quick", action="store_true", help="shorter rounds")
-    options.add_argument("--only", default="start,tokens,lists,ports,volumes,servers", help="comma separated")
+    options.add_argument(
+        "--only", default="start,tokens,lists,ports,volumes,servers,private,saving", help="comma separated"
+    )
     options.add_argument("--real", action="store_true", help="also real servers (root and QEMU)")
     given = options.parse_args()
     only = given.only.split(",")
@@ -194,6 +196,12 @@ def main() -> None:
     if "servers" in only:
         with cloud() as (base, state):
             servers(base, state, seconds, given.quick)
+    from private import private_clouds, saving
+
+    for name, measure in (("private", private_clouds), ("saving", saving)):
+        if name in only:
+            for what, measured, aim in measure(given.quick):
+                row(what, measured, aim)
     if given.real:
         from real import real_servers
 

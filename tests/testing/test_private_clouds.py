@@ -243,6 +243,44 @@ def test_objects(cloud: PrivateCloud) -> None:
     assert cloud.session().get(cloud.url + "/object-store/v1/AUTH_x/none", raise_exc=False).status_code in (403, 404)
 
 
+def test_a_fork_begins_as_the_cloud_is_and_goes_its_own_way(make_cloud: Make) -> None:
+    """Set up once, fork for each test."""
+    cloud = make_cloud()
+    cloud.user("ann", project="web")
+    conn = cloud.connection("ann")
+    server = boot(cloud, user="ann")
+    volume = conn.block_storage.create_volume(size=1, name="data")
+    conn.image.create_image("blob", disk_format="raw", container_format="bare", data=b"x" * 1000, wait=True)
+    conn.object_store.create_container(name="c")
+    conn.object_store.upload_object(container="c", name="o", data=b"first")
+    cloud.clock.step(3600)
+    token = conn.auth_token
+    forks = [cloud.fork(), cloud.fork()]
+    try:
+        for n, fork in enumerate(forks):
+            mine = fork.connection("ann")
+            assert mine.compute.get_server(server).status == "ACTIVE"
+            assert mine.image.download_image(mine.image.find_image("blob")).content == b"x" * 1000
+            assert mine.object_store.download_object("o", container="c") == b"first"
+            mine.object_store.upload_object(container="c", name="o", data=b"second")
+            assert abs(fork.clock.now() - cloud.clock.now()) < 60
+            url = fork.url + "/compute/v2.1/servers"
+            answer = fork.session().get(url, headers={"X-Auth-Token": token}, authenticated=False)
+            assert [s["id"] for s in answer.json()["servers"]] == [server]
+            mine.compute.stop_server(server)
+            mine.block_storage.delete_volume(volume)
+            boot(fork, f"only-{n}", "ann")
+            fork.assert_servers(ACTIVE=1, SHUTOFF=1)
+            mine.compute.delete_server(server)
+            fork.assert_servers(ACTIVE=1)
+    finally:
+        for fork in forks:
+            fork.close()
+    cloud.assert_servers(ACTIVE=1)
+    assert conn.block_storage.get_volume(volume).status == "available"
+    assert conn.object_store.download_object("o", container="c") == b"first"
+
+
 def test_two_hundred_clouds_leave_nothing_behind() -> None:
     def count() -> tuple[int, int, int]:
         scratch = len(list(Path("/tmp").glob("nutshell-images-*")))

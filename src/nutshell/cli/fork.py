@@ -47,7 +47,7 @@ def make_fork(
         fork = Places((state or _home(places) / f"{name or 'now'}-{port}").absolute())
         _check_free(fork, port)
         check_port(host, port)
-        _settle(source, fork, name, port)
+        _settle(source, fork, name, port, places.state)
         ms = (time.perf_counter() - began) * 1000
         say(f"forked {what} into {fork.state} in {ms:.0f} ms")
     return {"simulate": True, "state": fork.state, "host": host, "port": port, "region": region, "endpoint": ""}
@@ -71,7 +71,7 @@ def _check_free(fork: Places, port: int) -> None:
         raise Refusal(f"{fork.state} is not empty; choose another --state DIR", 2)
 
 
-def _settle(source: Places, fork: Places, name: str, port: int) -> None:
+def _settle(source: Places, fork: Places, name: str, port: int, home: Path) -> None:
     """Copy, and make it a cloud of its own: another short id, other names in clouds.yaml."""
     fork.state.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     for half in fork.state.parent.glob(f".{fork.state.name}.*.part"):
@@ -82,6 +82,9 @@ def _settle(source: Places, fork: Places, name: str, port: int) -> None:
         mark = read_json(half / source.mark.name) or {}
         write_private(half / source.mark.name, json.dumps({**mark, "id": secrets.token_hex(3)}))
         write_private(half / "fork.json", json.dumps({"of": name, "clouds": f"nutshell-{port}"}))
+        table = half / "objects" / "devices.json"  # paths in it lead to the cloud that was saved
+        if table.exists():
+            table.write_text(table.read_text().replace(f'"{home}/', f'"{fork.state}/'))
         if fork.state.exists():
             fork.state.rmdir()
         half.rename(fork.state)

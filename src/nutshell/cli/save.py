@@ -79,12 +79,24 @@ def savable(places: Places) -> dict[str, object]:
             f"nutshell down{state_option(places)}; pg_dump (or CREATE DATABASE … TEMPLATE …) for the rows; "
             f"cp -a {places.state} for the rest"
         )
+    outside = [path for path in _devices(places) if places.state not in path.parents]
+    if outside:
+        raise Refusal(
+            f"the object store has a device outside the state directory, {outside[0]}, which save does not copy; take"
+            " it out of the store first, or copy both by hand while the cloud is down"
+        )
     if facts and not mark.get("simulate"):
         raise Refusal(
             "a real cloud is saved with its guests stopped, so that its disks are whole: "
             f"nutshell down{state_option(places)}; then save; the next nutshell up starts the guests again"
         )
     return mark
+
+
+def _devices(places: Places) -> list[Path]:
+    """Where the object store's devices are, if there are others than its own first one."""
+    said = read_json(places.state / "objects" / "devices.json") or {"devices": []}
+    return [Path(one["path"]) for one in said["devices"]]
 
 
 def copy_state(places: Places, target: Path, *, durable: bool) -> int:

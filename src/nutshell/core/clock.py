@@ -34,6 +34,12 @@ class Clock:
     def real() -> float:
         return time.time()
 
+    def twin(self, seed: int | None = None) -> "Clock":
+        """Another clock that shows the same time, and stands if this one does."""
+        made = Clock(seed)
+        made._offset_s, made._stopped = self._offset_s, self._stopped
+        return made
+
     @property
     def stopped(self) -> bool:
         return self._stopped is not None

@@ -73,6 +73,10 @@ class Keys:
             key = self._found.get(purpose, {}).get(number)
         return key.secret if key is not None else None
 
+    def begin_as(self, other: "Keys") -> None:
+        """Take the master key of the cloud that this one is a copy of."""
+        self._master, self._found = other._master, {}
+
     def make(self, tx: Tx, purpose: str) -> int:
         """A new key, in use in a moment; its number."""
         rows = tx.find(KeyRow, purpose=purpose, order="number desc", limit=1)

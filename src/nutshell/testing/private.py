@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nutshell.app import Running
 from nutshell.cli.says import Account, environment
 from nutshell.compute.capability import Hypervisor
 from nutshell.core.clock import Clock
@@ -22,6 +23,7 @@ from nutshell.operator.rulebook import Rulebook
 from nutshell.testing import checks
 from nutshell.testing.front import Front, Unanswered, as_report
 from nutshell.testing.shared import SHARED, new_name
+from nutshell.testing.template import copy_objects
 from nutshell.testing.timers import Timers
 
 
@@ -34,12 +36,16 @@ class PrivateCloud:
         *,
         seed: int | None = None,
         allow_unanswered: bool = False,
+        like: "PrivateCloud | None" = None,
     ) -> None:
         template = SHARED.template()
         name = new_name()
         self.url = f"{SHARED.origin}/{name}"
         self.auth_url = f"{self.url}/identity/v3"
-        self._running = template.copy(self.url, Clock(seed), settings or {})
+        self._settings = settings or {}
+        clock = Clock(seed) if like is None else like.state.clock.twin(seed)
+        source = like._running if like is not None else None
+        self._running: Running = template.copy(self.url, clock, self._settings, source)
         self._template = template
         self._front = Front(name, self._running.app)
         if allow_unanswered:
@@ -48,6 +54,9 @@ class PrivateCloud:
         self._directory: Path | None = None
         self._connections: list[Any] = []
         self.accounts = {n: Account(n, template.password, n) for n in ("admin", "demo")}
+        if like is not None:
+            self.accounts = dict(like.accounts)
+            copy_objects(like.state, self.state, self.directory / "objects")
         self.region: str = self._running.cloud.settings[CloudConfig].region
         self.clock = Timers(self._running.cloud.clock, self.settle)
         self._before, self._used = checks.inventory(self.state), checks.usage(self.state)
@@ -143,6 +152,14 @@ class PrivateCloud:
             raise ValueError(f"no user {user!r} yet: cloud.user({user!r}, project=…)")
         one = self.accounts[user]
         return Account(one.username, one.password, project or one.project)
+
+    def fork(self, *, seed: int | None = None, allow_unanswered: bool = False) -> "PrivateCloud":
+        """Another cloud that begins as this one is now, once nothing is under way: same ids, users, guests, time. The
+        two are independent. Fault rules are not taken along; a connection is to be asked of the fork."""
+        self.settle()
+        made = PrivateCloud(self._settings, seed=seed, allow_unanswered=allow_unanswered, like=self)
+        made.faults.clear()
+        return made
 
     # -- what happened
 

@@ -3,16 +3,25 @@
 import secrets
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nutshell import app
+from nutshell.cli import copying
+from nutshell.compute.capability import Hypervisor
 from nutshell.core.clock import Clock
+from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig, Settings, load_settings
 from nutshell.core.store import Tx
+from nutshell.identity.keys import Keys
 from nutshell.identity.passwords import Passwords
 from nutshell.identity.users import User
 from nutshell.image.files import ImageFiles
+from nutshell.network.capability import NetworkDriver
+from nutshell.object_store.engine.local import LocalEngine
+from nutshell.object_store.port import ObjectEngine
+from nutshell.volume.capability import VolumeDriver
 
 WATCH_S = 30.0  # news of guests come at once; a cloud that ends does not wait for the next look
 
@@ -39,13 +48,22 @@ class Template:
         """This user's login needs no hashing."""
         self._seeded.cloud.port(Passwords).remember(user_id, self.stored, self.password)
 
-    def copy(self, endpoint: str, clock: Clock, settings: Mapping[str, Mapping[str, object]]) -> app.Running:
-        """A new cloud, its loops not started yet."""
-        made = app.build(self._settings(endpoint, settings), clock, of=self._parts, like=self._seeded)
-        made.cloud.ports[Passwords] = self._seeded.cloud.port(Passwords)
-        source, target = self._seeded.cloud.port(ImageFiles).directory, made.cloud.port(ImageFiles).directory
-        for one in source.iterdir():
-            _link(one, target / one.name)
+    def copy(
+        self,
+        endpoint: str,
+        clock: Clock,
+        settings: Mapping[str, Mapping[str, object]],
+        like: app.Running | None = None,
+    ) -> app.Running:
+        """A new cloud, its loops not started yet; `like`: a private one that is at rest, instead of the template."""
+        made = app.build(self._settings(endpoint, settings), clock, of=self._parts, like=like or self._seeded)
+        source, target = (like or self._seeded).cloud, made.cloud
+        target.ports[Passwords] = self._seeded.cloud.port(Passwords)
+        for one in source.port(ImageFiles).directory.iterdir():
+            if one.is_file():
+                _link(one, target.port(ImageFiles).directory / one.name)
+        if like is not None:
+            _continue(source, target)
         return made
 
     def _settings(self, endpoint: str, given: Mapping[str, Mapping[str, object]]) -> Settings:
@@ -63,6 +81,26 @@ class Template:
             own[by_name["faults"]] = {"enabled": True, **own.get(by_name["faults"], {})}
         own[CloudConfig] = {"simulate": True, "admin_password": self.password, "endpoint": endpoint}
         return load_settings(self._tables, None, {}, own)
+
+
+def _continue(source: Cloud, target: Cloud) -> None:
+    """What a copy's rows speak of: its keys, its simulated world, its objects."""
+    target.port(Keys).begin_as(source.port(Keys))
+    for kind in (Hypervisor, NetworkDriver, VolumeDriver):
+        target.drivers[kind].begin_as(source.drivers[kind])
+
+
+def copy_objects(source: Cloud, target: Cloud, directory: Path) -> None:
+    """The object store's files, if it was used; `directory` is the copy's own."""
+    engine = source.ports[ObjectEngine]
+    if not isinstance(engine, LocalEngine) or engine.in_use is None:
+        return
+    directory.mkdir()
+    files = copying.files_of(engine.in_use)
+    with copying.still(engine.in_use, files):
+        copying.copy_files(engine.in_use, directory, copying.files_of(engine.in_use))
+    target.ports[ObjectEngine].close()
+    target.ports[ObjectEngine] = LocalEngine(replace(engine.settings, directory=directory))
 
 
 def _link(source: Path, target: Path) -> None:

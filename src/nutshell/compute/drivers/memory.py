@@ -83,6 +83,11 @@ class MemoryHypervisor:
 
     # knobs for tests
 
+    def begin_as(self, other: "MemoryHypervisor") -> None:
+        """Begin with another's guests and disks: of a cloud that is a copy of another."""
+        with other._lock:
+            self._known, self._disks = dict(other._known), {key: dict(held) for key, held in other._disks.items()}
+
     def crash(self, server_id: str, why: str = "simulated crash: killed by signal 9") -> None:
         """Let a running guest's process die."""
         with self._lock:

@@ -52,6 +52,11 @@ class MemoryNetwork:
     def routers(self) -> Mapping[str, Router]:
         return MappingProxyType(self._rows["router"])
 
+    def begin_as(self, other: "MemoryNetwork") -> None:
+        """Begin with another's rows: of a cloud that is a copy of another."""
+        with other._lock:
+            self._rows = {kind: dict(held) for kind, held in other._rows.items()}
+
     def fail(self, call: str, nth: int = 1, *, final: bool = False) -> None:
         """The nth call of that name from now on (1: the next) fails once with DriverFault and changes nothing."""
         with self._lock:

@@ -129,6 +129,11 @@ class LocalEngine:
             marks_file.write_text(json.dumps(fresh))
         return found
 
+    @property
+    def in_use(self) -> Path | None:
+        """Where everything is; None before it was first used."""
+        return self._state.directory if self._state is not None else None
+
     def close(self) -> None:
         state, self._state = self._state, None
         if state is not None:

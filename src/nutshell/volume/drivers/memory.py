@@ -42,6 +42,11 @@ class MemoryVolumes:
             directory.mkdir(parents=True, exist_ok=True)
             self._open_journal(directory / "volume.journal")
 
+    def begin_as(self, other: "MemoryVolumes") -> None:
+        """Begin with another's drives: of a cloud that is a copy of another."""
+        with other._lock:
+            self._drives = {kind: dict(held) for kind, held in other._drives.items()}
+
     def fail(self, call: str, nth: int = 1, *, final: bool = False) -> None:
         """The nth call of that name from now on (1: the next) fails once with DriverFault and changes nothing."""
         with self._lock:
