@@ -5,18 +5,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from nutshell.core.cloud import Cloud
+from nutshell.core.config import CloudConfig
 from nutshell.core.reconcile import Loop
-from nutshell.object_store.port import ObjectEngine
+from nutshell.object_store.port import Keeping, ObjectEngine
 from nutshell.object_store.rows import AccountRow
+from nutshell.object_store.settings import ObjectStoreConfig
 
 log = logging.getLogger("nutshell.object_store")
 PAGE = 200
 
 
+def in_use(cloud: Cloud) -> bool:
+    """Whether anything is stored. The engine is not even loaded for a cloud that stores no objects."""
+    state = cloud.settings[CloudConfig].state
+    made: Any = cloud.port(ObjectEngine)
+    return bool(made.used) if made.loaded else state is not None and (state / "objects" / "index.db").exists()
+
+
 def expire(cloud: Cloud) -> float | None:
     """Objects whose X-Delete-At has come are deleted. Requests do not see them from that second on anyway."""
     engine = cloud.port(ObjectEngine)
-    if not getattr(engine, "used", True):
+    if not in_use(cloud):
         return None
     now = int(cloud.clock.now())
 
@@ -38,7 +47,7 @@ def reap(cloud: Cloud) -> float | None:
     """Accounts that were deleted lose what they hold, a page at a time. (A project's end deletes no account: what it
     leaves is its administrator's to delete.)"""
     engine = cloud.port(ObjectEngine)
-    if not getattr(engine, "used", True):
+    if not in_use(cloud):
         return None
     after = ""
     while rows := _accounts(engine, after):
@@ -77,8 +86,36 @@ def _empty(engine: ObjectEngine, account: AccountRow) -> None:
         pass
 
 
+def keep(cloud: Cloud) -> float | None:
+    """Space is given back, damage that readers met is mended, replicas follow the device table."""
+    if not in_use(cloud):
+        return None
+    keeper = cloud.port(Keeping)
+    keeper.remove_freed()
+    keeper.sweep_orphans()
+    keeper.repair_noted()
+    if keeper.table_changed():
+        keeper.pass_over(verify=False)
+    keeper.compact()
+    return None
+
+
+def scrub(cloud: Cloud) -> float | None:
+    """Every byte is read and compared with its checksum, as slowly as the settings say."""
+    rate = cloud.settings[ObjectStoreConfig].scrub_mib_per_s
+    if not rate or not in_use(cloud):
+        return None
+    report = cloud.port(Keeping).scrub(rate)
+    if report.damaged or report.lost:
+        log.warning("object store: the scrubber found %d damaged replicas, mended %d; %d blobs are lost",
+                    len(report.damaged), report.repaired, len(report.lost))  # fmt: skip
+    return None
+
+
 def loops() -> list[Loop]:
     return [
         Loop("objects-expire", expire, every_s=5.0),
+        Loop("objects-keep", keep, every_s=10.0),
+        Loop("objects-scrub", scrub, every_s=3600.0),
         Loop("objects-reap", reap, every_s=10.0),
     ]

@@ -1,5 +1,6 @@
 """Wiring of the object store: its settings, the engine, and the applications that hang on it."""
 
+import threading
 import typing as t
 from collections.abc import Mapping
 
@@ -9,7 +10,7 @@ from nutshell.core.reconcile import Loop
 from nutshell.core.store import Tx
 from nutshell.object_store import background
 from nutshell.object_store.engine.devices import Policy
-from nutshell.object_store.port import ObjectEngine
+from nutshell.object_store.port import Keeping, ObjectEngine
 from nutshell.object_store.service import objects as service
 from nutshell.object_store.settings import ObjectStoreConfig
 
@@ -23,21 +24,51 @@ def policies(config: ObjectStoreConfig) -> list[Policy]:
     return [Policy(0, "standard", config.replicas), Policy(1, "silver", config.silver_replicas)]
 
 
-def wire(cloud: Cloud) -> None:
+class Deferred:
+    """An object made when something of it is first asked for: a cloud that stores no objects loads no engine."""
+
+    def __init__(self, make: t.Callable[[], t.Any]) -> None:
+        self._make, self._made, self._lock = make, None, threading.Lock()
+
+    @property
+    def loaded(self) -> bool:
+        return self._made is not None
+
+    def __getattr__(self, name: str) -> t.Any:
+        if self._made is None:
+            with self._lock:
+                self._made = self._made or self._make()
+        return getattr(self._made, name)
+
+
+def make_engine(cloud: Cloud) -> t.Any:
     from nutshell.object_store.engine.local import EngineSettings, LocalEngine
+    from nutshell.object_store.roots import load_sealer
 
     mine, whole = cloud.settings[ObjectStoreConfig], cloud.settings[CloudConfig]
-    engine = LocalEngine(
+    engine: ObjectEngine = LocalEngine(
         EngineSettings(
             whole.state / "objects" if whole.state is not None else None,
             policies(mine),
             durable=not whole.simulate and whole.state is not None,
             verify=mine.verify_reads,
             reserve_bytes=mine.reserve_mib << 20,
+            sealer=load_sealer(whole.state, mine.encrypt),
         )
     )
-    seam: ObjectEngine = engine
-    cloud.ports[ObjectEngine] = seam
+    return engine
+
+
+def make_keeper(engine: t.Any) -> t.Any:
+    from nutshell.object_store.engine.keeping import Keeper
+
+    return Keeper(engine)
+
+
+def wire(cloud: Cloud) -> None:
+    engine = Deferred(lambda: make_engine(cloud))
+    cloud.ports[ObjectEngine] = engine
+    cloud.ports[Keeping] = Deferred(lambda: make_keeper(engine))
     for name in ("object-store", "v1", "info", "healthcheck", "crossdomain.xml", "auth"):
         cloud.mounts[name] = _when_called(cloud, name)
 

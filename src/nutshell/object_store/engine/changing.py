@@ -6,7 +6,7 @@ from typing import Any
 
 from nutshell.object_store.engine.reading import ENCODER, NOTHING, Reader
 from nutshell.object_store.engine.statements import CHANGES
-from nutshell.object_store.rows import AccountRow, ContainerRow, ObjectRow, Place, Usage
+from nutshell.object_store.rows import AccountRow, Blob, ContainerRow, ObjectRow, Place, Usage
 
 
 def pack(value: dict[str, Any]) -> bytes:
@@ -16,10 +16,17 @@ def pack(value: dict[str, Any]) -> bytes:
 class Changer(Reader):
     """`Index` (port.py) as a change sees it. Counters are gathered and written when read, or at the batch's end."""
 
-    def __init__(self, connection: sqlite3.Connection, ids: Callable[[], int], placed: Callable[[Any], Any]) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        ids: Callable[[], int],
+        placed: Callable[[Any], Any],
+        append: Callable[[str, int, bytes, bytes], Place],
+    ) -> None:
         super().__init__(connection)
         self.new_id = ids
         self._placed = placed  # staged bytes → (blob id, size, sums, places, policy, key, sealed)
+        self.append = append  # (device, blob id, bytes, sums) → their place in that device's log
         self.changes: list[tuple[str, tuple[Any, ...]]] = []
         self.freed: list[tuple[int, Sequence[Place], int]] = []  # blobs whose bytes go after the commit
         self.kept: list[Any] = []  # staged bytes that have a name once this commits
@@ -127,6 +134,18 @@ class Changer(Reader):
             if place.segment:
                 at = (place.device, place.segment)
                 self._dead[at] = self._dead.get(at, 0) + size
+
+    def relocate(self, blob_id: int, old: Place, device: str, data: bytes) -> None:
+        """A replica in a log is written anew, if it still is where it was."""
+        blob = self.blob(blob_id)
+        if blob is not None and old in blob.places:
+            fresh = self.append(device, blob_id, data, blob.sums)
+            self.replace_places(blob, [fresh if p == old else p for p in blob.places])
+
+    def replace_places(self, blob: Blob, places: Sequence[Place]) -> None:
+        """The replicas are here from now on."""
+        self.run("places", ENCODER.encode(list(places)), blob.id)
+        self.forget([p for p in blob.places if p not in places], blob.size)
 
     # -- counters
     def account_usage(self, account_id: int) -> dict[int, Usage]:

@@ -159,7 +159,7 @@ class Committer:
     def _once(self, batch: list[Change]) -> None:
         connection = self._g.connection
         self._pending = {}
-        changer = Changer(connection, self._g.new_id, self._place)
+        changer = Changer(connection, self._g.new_id, self._place, self._append)
         connection.execute("BEGIN IMMEDIATE")
         try:
             for one in batch:
@@ -192,29 +192,33 @@ class Committer:
         blob_id = self._g.new_id()
         places = []
         for device in self._g.targets(staged.key, staged.policy, len(staged.data)):
-            pending = self._open(device)
-            offset = pending.start + HEADER.size + pending.size
-            places.append(Place(device.name, pending.log.segment, offset))
-            pending.blobs.append((blob_id, pending.size, len(staged.data), staged.sums))
-            pending.data.append(staged.data)
-            pending.size += len(staged.data)
+            places.append(self._append(device.name, blob_id, staged.data, staged.sums))
         return (blob_id, staged.size, staged.sums, places, staged.policy, staged.key, staged.sealed)
 
-    def _open(self, device: Device) -> Pending:
-        pending = self._pending.get(device.name)
+    def _append(self, device: str, blob_id: int, data: bytes, sums: bytes) -> Place:
+        """The bytes will lie there when the batch is written."""
+        pending = self._open(device)
+        place = Place(device, pending.log.segment, pending.start + HEADER.size + pending.size)
+        pending.blobs.append((blob_id, pending.size, len(data), sums))
+        pending.data.append(data)
+        pending.size += len(data)
+        return place
+
+    def _open(self, name: str) -> Pending:
+        pending = self._pending.get(name)
         if pending is None:
-            journal = self._g.logs(device.name)
+            journal = self._g.logs(name)
             try:
                 journal.begin(0 if journal.tail < SEGMENT_BYTES else SEGMENT_BYTES)
             except (NoRoom, NotWritable) as why:
-                raise _DeviceFailed(device.name, why) from None
-            pending = self._pending[device.name] = Pending(journal, journal.tail)
+                raise _DeviceFailed(name, why) from None
+            pending = self._pending[name] = Pending(journal, journal.tail)
         return pending
 
     def _write(self, changer: Changer) -> None:
         """Append the batch to the logs and flush them; then note in the index how far it has come."""
         for device in self._g.spread()[: max(0, COPIES - len(self._pending))]:
-            self._open(device)
+            self._open(device.name)
         if not self._pending:
             raise NotWritable("no device takes writes")
         self._seq += 1

@@ -78,6 +78,7 @@ class LocalEngine:
         self._threads = ThreadPoolExecutor(max(4, os.cpu_count() or 1), "objects")
         self._fetcher = Fetcher(self, self._threads)
         self._room: tuple[float, dict[str, int]] = (0.0, {})
+        self.first_id = 0  # ids of this process begin here
         self.freed: list[tuple[float, int, Sequence[Place]]] = []  # when, blob, places: files to remove
 
     # -- opening
@@ -277,6 +278,10 @@ class LocalEngine:
 
     def peek(self, blob: Blob, start: int, end: int) -> bytes | None:
         return self._fetcher.peek(blob, start, end)
+
+    def raw(self, blob: Blob, place: Place, start: int, end: int) -> bytes:
+        """Stored bytes of one replica, as they lie there. OSError."""
+        return self._fetcher.raw(blob, place, start, end)
 
     def path(self, blob: Blob) -> str | None:
         if blob.sealed or self.settings.verify == "all":

@@ -168,3 +168,22 @@ class Reader:
             "SELECT container, name FROM objects WHERE delete_at > 0 AND delete_at <= ? ORDER BY delete_at LIMIT ?",
             (now_s, limit),
         ).fetchall()
+
+    # -- what keeping the devices in order asks
+    def segments(self, device: str) -> dict[int, tuple[int, int]]:
+        """Segment → (bytes, dead bytes)."""
+        rows = self._sql("SELECT segment, bytes, dead FROM segments WHERE device=?", (device,))
+        return {r[0]: (r[1], r[2]) for r in rows}
+
+    def count_blobs(self) -> int:
+        return int(self._sql("SELECT count(*) FROM blobs").fetchone()[0])
+
+    def list_blobs(self, after: int, limit: int) -> list[Blob]:
+        rows = self._sql(
+            "SELECT id, refs, size, sums, places, policy, key, sealed FROM blobs WHERE id > ? ORDER BY id LIMIT ?",
+            (after, limit),
+        )
+        return [Blob(r[0], r[1], r[2], r[3], _PLACES.decode(r[4]), r[5], r[6], r[7]) for r in rows]
+
+    def repairs(self, limit: int) -> list[int]:
+        return [r[0] for r in self._sql("SELECT blob FROM repairs LIMIT ?", (limit,))]

@@ -41,8 +41,8 @@ class Seal:
 class Sealer:
     """The root secrets by name; new blobs use `active`. Older roots open what they sealed."""
 
-    def __init__(self, roots: Mapping[str, bytes], active: str) -> None:
-        self._roots, self.active = dict(roots), active
+    def __init__(self, roots: Mapping[str, bytes], active: str, seals: bool = True) -> None:
+        self._roots, self.active, self.seals = dict(roots), active, seals
         self._derived: dict[tuple[str, str], bytes] = {}
 
     def new_seal(self, scope: str) -> Seal:

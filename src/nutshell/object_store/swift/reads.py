@@ -40,10 +40,11 @@ async def get(site: Site, req: Request) -> Response:
 def respond(site: Site, req: Request, row: ObjectRow) -> Response:
     """The answer for a row: conditions, ranges, bytes."""
     headers = headers_of(row)
-    if row.kind in ("slo", "symlink") and not (row.kind == "slo" and req.query.get("multipart-manifest") == "get"):
+    itself = {"slo": ("multipart-manifest", "get"), "symlink": ("symlink", "get")}.get(row.kind)
+    if itself is None and "x-object-manifest" in row.meta:
+        itself = ("multipart-manifest", "get")
+    if itself is not None and req.query.get(itself[0]) != itself[1]:
         req = req.sub(headers={}, notes=req.notes)  # conditions and ranges are about what it stands for
-    elif "x-object-manifest" in row.meta and req.query.get("multipart-manifest") != "get":
-        req = req.sub(headers={}, notes=req.notes)
     extra = req.notes.get("etags")
     tags = [row.etag, *extra(row)] if extra is not None else [row.etag]
     failed = ranges.condition(req, tags, row.ts)

@@ -132,7 +132,8 @@ async def _follow(handle: Handler, req: Request, answer: Response) -> Response:
     container, _, obj = unquote(row.meta[TARGET]).partition("/")
     account = row.meta.get(ACCOUNT, req.account)
     allow = req.allow
-    found = await handle(
+    found = await _answered(
+        handle,
         req.sub(
             account=account,
             container=container,
@@ -141,7 +142,7 @@ async def _follow(handle: Handler, req: Request, answer: Response) -> Response:
             query={k: v for k, v in req.query.items() if k != "version-id"},
             allow=allow,
             notes={**{k: v for k, v in req.notes.items() if k != "row"}, "links": depth + (ETAG not in row.meta)},
-        )
+        ),
     )
     if ETAG in row.meta and found.status < 400:
         etag = found.row.etag if found.row is not None else found.headers.get("etag", "").strip('"')
@@ -150,6 +151,14 @@ async def _follow(handle: Handler, req: Request, answer: Response) -> Response:
             raise Refusal(409, f"Object Etag {etag!r} does not match X-Symlink-Target-Etag header {row.meta[ETAG]!r}")
     found.headers.setdefault("content-location", quote(f"/{req.version}/{account}/{container}/{obj}"))
     return found
+
+
+async def _answered(handle: Handler, req: Request) -> Response:
+    """A refusal of the target is the link's answer, too."""
+    try:
+        return await handle(req)
+    except Refusal as why:
+        return why.response()
 
 
 async def _post(site: Site, inner: Handler, req: Request) -> Response:
@@ -163,5 +172,5 @@ async def _post(site: Site, inner: Handler, req: Request) -> Response:
     return plain(
         307,
         "The requested POST was applied to a symlink. POST directly to the target to apply requested metadata.",
-        {"location": req.base + req.mount + target},
+        {"location": req.mount + target},
     )

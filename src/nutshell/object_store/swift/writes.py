@@ -185,6 +185,9 @@ def _living(site: Site, index: Any, container: ContainerRow, name: str) -> Objec
 
 
 async def delete(site: Site, req: Request) -> Response:
+    wanted = req.headers.get("x-if-delete-at")
+    if wanted is not None and not wanted.isdecimal():
+        raise Refusal(400, "Bad X-If-Delete-At header value")
     _, container = site.container(req)
 
     def work(index: Any) -> None:
@@ -193,6 +196,8 @@ async def delete(site: Site, req: Request) -> Response:
             failed = ranges.condition(req, [row.etag], row.ts)
             if failed:
                 raise Refusal(failed)
+        if wanted is not None and row.delete_at != int(wanted):
+            raise Refusal(412, "X-If-Delete-At and X-Delete-At do not match")
         before = req.notes.get("before_delete")
         if before is not None and before(index, row):
             return

@@ -1,0 +1,38 @@
+"""The root secrets of encryption at rest: files in the state directory, one made when encryption is first used.
+
+Rotation: put a new file `objects-<name>` beside the old ones in keys/; the last by name seals what is new, all open.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+from nutshell.object_store.engine.sealing import Sealer
+
+LEAD = "objects-"
+
+
+def load_sealer(state: Path | None, encrypt: bool) -> Sealer | None:
+    """What opens and seals blobs; None where nothing was ever sealed and nothing shall be."""
+    if state is None:
+        return Sealer({"1": secrets.token_bytes(32)}, "1") if encrypt else None
+    folder = state / "keys"
+    roots = {p.name.removeprefix(LEAD): p.read_bytes() for p in sorted(folder.glob(LEAD + "*"))}
+    if encrypt and not roots:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        roots["1"] = _make(folder / (LEAD + "1"))
+    if not roots:
+        return None
+    return Sealer(roots, max(roots), seals=encrypt)
+
+
+def _make(path: Path) -> bytes:
+    """A fresh secret, on disk before anything is sealed with it."""
+    secret = secrets.token_bytes(32)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(secret)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+    return secret
