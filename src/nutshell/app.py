@@ -7,6 +7,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -29,6 +30,7 @@ from nutshell.core.system import system
 from nutshell.core.trace import Traces
 
 log = logging.getLogger("nutshell")
+CONNECTIONS = 4096  # at once; further ones wait. A few hundred idle or slow clients must not keep the others out
 
 # One module a service. Each offers:
 #   service: Service                     its routes, rules, error format
@@ -169,6 +171,8 @@ def operator_rules(state: Path | None) -> dict[str, str]:
 def run(settings: Settings, ready_fd: int | None = None) -> None:
     """Serve until SIGTERM or SIGINT. Writes b"ready\\n" to `ready_fd` once every service answers."""
     sys.setswitchinterval(0.001)  # the writer's thread must not wait 5 ms for its turn
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most if most != resource.RLIM_INFINITY else 2 * CONNECTIONS, most))
     running = build(settings)
     gc.collect()
     gc.freeze()  # what start-up made stays: the collector need not look at it again
@@ -189,6 +193,8 @@ async def _serve(running: Running, config: CloudConfig, ready_fd: int | None) ->
         port=config.port,
         interface=Interfaces.ASGI,
         log_enabled=False,
+        backlog=1024,
+        backpressure=CONNECTIONS,
         ssl_cert=config.tls_cert,
         ssl_key=config.tls_key,
     )

@@ -148,5 +148,11 @@ class StaleRow(Fault):
     http = 409
 
 
+class RequestTimedOut(Fault):
+    """The request's body did not come within {seconds} seconds."""
+
+    http = 408
+
+
 class RequestTooLarge(TooLarge):
     """The request body is larger than {limit} bytes."""

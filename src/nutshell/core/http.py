@@ -33,6 +33,7 @@ Scope = MutableMapping[str, t.Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, t.Any]]]
 Send = Callable[[MutableMapping[str, t.Any]], Awaitable[None]]
 NOBODY = Who()
+BODY_WAIT_S = 60  # for a body that is read whole: who sends slower is not served
 DEEPEST = 64  # what a body may hold within one another: nothing of the API needs a tenth of it
 
 
@@ -48,7 +49,7 @@ class App:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
-        mount = self.cloud.mounts.get(_raw_path(scope).split("/", 2)[1])
+        mount = self.cloud.mounts.get(_raw_path(scope).removeprefix("/").partition("/")[0])
         if mount is not None:  # a data path, which is its own pipeline
             await mount(scope, receive, send)
             return
@@ -316,8 +317,16 @@ def choose_action(ask: Ask[t.Any]) -> Route:
     raise errors.BadRequest(f"There is no such action: {name}")
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole body, or 413."""
+async def read_body(receive: Receive, limit: int, wait_s: float = BODY_WAIT_S) -> bytes:
+    """The whole body, or 413; 408 when it does not come."""
+    try:
+        async with asyncio.timeout(wait_s):
+            return await _read_body(receive, limit)
+    except TimeoutError:
+        raise errors.RequestTimedOut(seconds=wait_s) from None
+
+
+async def _read_body(receive: Receive, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:

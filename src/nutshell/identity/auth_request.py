@@ -76,7 +76,7 @@ def read_request(raw: bytes) -> Auth:
         auth = msgspec.json.decode(raw, type=Request).auth
     except msgspec.ValidationError as why:
         raise BadRequest(f"Invalid input for field 'auth': {why}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadRequest("Malformed request body: it is not valid JSON.") from None
     scope = auth.scope if isinstance(auth.scope, Scope) else None
     user = auth.identity.password.user if auth.identity.password else None

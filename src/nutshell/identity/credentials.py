@@ -92,7 +92,7 @@ def _ec2_id(kind: str, blob: str) -> str | None:
         return None
     try:
         access = msgspec.json.decode(blob).get("access")
-    except (msgspec.DecodeError, AttributeError):
+    except (msgspec.DecodeError, AttributeError, RecursionError):
         raise BadRequest("Invalid blob in credential", field="blob") from None
     if not isinstance(access, str) or not access:
         raise BadRequest("Invalid blob in credential", field="blob")

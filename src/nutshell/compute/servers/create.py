@@ -174,9 +174,7 @@ def _drives_of(
     if image is not None and not g.get("drives") and not g.get("old_drives"):
         inside = image.properties.get("block_device_mapping")
         if inside:  # an image of a server that booted from a volume: it names the snapshots
-            import msgspec
-
-            items = msgspec.json.decode(inside) if isinstance(inside, str) else inside
+            items = _mapping_inside(inside)
             kept = ("source_type", "destination_type", "snapshot_id", "volume_size", "boot_index", "device_name")
             plain = [{k: i[k] for k in kept if i.get(k) is not None} for i in items]
             plain = [
@@ -185,6 +183,17 @@ def _drives_of(
             ]
             return read_drives(None, plain, "", frozenset())
     return check_order(read_drives(g.get("old_drives"), g.get("drives"), image_id, more))
+
+
+def _mapping_inside(inside: Any) -> list[dict[str, Any]]:
+    """An image's own block device mapping, which a user may have written: 400 for what is none."""
+    import msgspec
+
+    try:
+        found = msgspec.json.decode(inside) if isinstance(inside, str) else inside
+        return msgspec.convert(found, list[dict[str, Any]])
+    except (msgspec.DecodeError, RecursionError):
+        raise BadRequest("The image's property block_device_mapping is not valid.") from None
 
 
 def _place(ask: Ask[Any], g: Mapping[str, Any]) -> tuple[str | None, str]:
