@@ -1,5 +1,7 @@
 """What the tests of isolation and the fuzzing found, each as a test of its own."""
 
+import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -7,6 +9,9 @@ import pytest
 from tests.fuzz.isolation import missing
 from tests.fuzz.people import Side, furnish, person
 from tests.fuzz.world import World
+
+from nutshell.core.errors import RequestTimedOut
+from nutshell.core.http import read_body
 
 
 @dataclass(frozen=True)
@@ -111,3 +116,39 @@ def test_a_body_nested_too_deeply_is_malformed(two: Two, body: bytes) -> None:
     reply = two.world.call("POST", "/compute/v2.1/servers", body, token=two.own.token)
     assert reply.status == 400
     assert "Malformed" in reply.body["badRequest"]["message"]
+
+
+@pytest.mark.parametrize("inside", ["x", "[" * 3000, '{"a": 1}', "[1]", "null"])
+def test_an_image_with_a_mapping_of_nonsense_does_not_boot(two: Two, inside: str) -> None:
+    """Anybody may give an image this property: reading it was a 500."""
+    given = {"name": "odd", "disk_format": "raw", "container_format": "bare", "block_device_mapping": inside}
+    image = two.world.done("POST", "/image/v2/images", given, token=two.own.token)["id"]
+    kind = {"Content-Type": "application/octet-stream"}
+    assert (
+        two.world.call("PUT", f"/image/v2/images/{image}/file", b"x" * 512, token=two.own.token, headers=kind).status
+        == 204
+    )
+    server = {"name": "s", "flavorRef": "42", "networks": "none", "imageRef": image}
+    assert two.world.call("POST", "/compute/v2.1/servers", {"server": server}, token=two.own.token).status == 400
+
+
+def test_a_credential_nested_too_deeply_is_refused(two: Two) -> None:
+    given = {"type": "ec2", "blob": "[" * 3000, "project_id": two.own.ids["project"]}
+    path = "/identity/v3/credentials"
+    assert two.world.call("POST", path, {"credential": given}, token=two.own.token).status == 400
+
+
+def test_a_path_without_a_slash_is_no_fault(two: Two) -> None:
+    """`OPTIONS *`: the server's own 500, with nothing in the log."""
+    assert two.world.call("OPTIONS", "*").status == 405
+
+
+def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    async def receive() -> dict[str, object]:
+        await asyncio.sleep(30)
+        return {}
+
+    begun = time.monotonic()
+    with pytest.raises(RequestTimedOut):
+        asyncio.run(read_body(receive, 10, wait_s=0.05))
+    assert time.monotonic() - begun < 5
