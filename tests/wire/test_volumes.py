@@ -355,3 +355,26 @@ def test_a_kill_while_a_volume_is_made_is_mended_at_the_next_start(tmp_path: Pat
         wait(running, done["id"])
     finally:
         running.close()
+
+
+def test_what_compute_attached_only_compute_detaches(cloud: app.Running) -> None:
+    port = cloud.cloud.port(Volumes)
+    row, other = make(cloud), make(cloud)
+    mine = cloud.cloud.write(lambda tx: port.reserve(tx, row["id"], SERVER)).attachment_id
+    cloud.cloud.write(lambda tx: port.attached(tx, mine, "/dev/vdb", "h"))
+    detach: dict[str, Any] = {"os-detach": {}}
+    for body, token in (
+        (detach, MEMBER),
+        ({"os-detach": {"attachment_id": mine}}, MEMBER),
+        ({"os-terminate_connection": {"connector": {}}}, MEMBER),
+        ({"os-force_detach": {"attachment_id": mine}}, ADMIN),
+    ):
+        answer = call(cloud, "POST", f"/volumes/{row['id']}/action", token=token, json=body)
+        assert (answer.status_code, "Compute API" in answer.text) == (409, True), body
+    answer = call(cloud, "DELETE", f"/attachments/{mine}")
+    assert answer.status_code == 409
+    mismatched = {"os-detach": {"attachment_id": mine}}
+    assert call(cloud, "POST", f"/volumes/{other['id']}/action", json=mismatched).status_code == 400
+    assert call(cloud, "GET", f"/volumes/{row['id']}").json()["volume"]["status"] == "in-use"
+    cloud.cloud.write(lambda tx: port.detached(tx, mine))
+    assert call(cloud, "GET", f"/volumes/{row['id']}").json()["volume"]["status"] == "available"

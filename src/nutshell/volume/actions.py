@@ -7,7 +7,7 @@ from nutshell.core.resource import field
 from nutshell.core.schema import Body
 from nutshell.core.service import Answer, Ask
 from nutshell.image.port import Images
-from nutshell.volume.attaching import attach_old, connect_info, detach_old
+from nutshell.volume.attaching import attach_old, connect_info, detach_old, refuse_behind_compute
 from nutshell.volume.making import PATIENCE_S, delete, find_type
 from nutshell.volume.service import InvalidInput, InvalidVolume, check_metadata, take, volume
 from nutshell.volume.snapshots import need_snapshot
@@ -137,6 +137,7 @@ def initialize_connection(ask: Target) -> Answer:
 @volume.action(Volume, "os-terminate_connection", rule=f"{BASE}:terminate_connection", body=Connector)
 def terminate_connection(ask: Target) -> None:
     """A file needs no farewell."""
+    refuse_behind_compute(ask, ask.tx.find(VolumeAttachment, volume_id=ask.target.id))
 
 
 class Bootable(Body):

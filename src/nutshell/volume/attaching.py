@@ -1,15 +1,16 @@
 """How volumes are given to servers and taken back: the rows, for both attachment APIs and for compute."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from nutshell.core.cloud import Cloud
 from nutshell.core.drivers import DriverFault
-from nutshell.core.errors import BadRequest, NotFound, Unavailable
+from nutshell.core.errors import BadRequest, Conflict, NotFound, Unavailable
 from nutshell.core.service import Ask
 from nutshell.core.store import Tx
 from nutshell.volume.capability import VolumeDriver
 from nutshell.volume.making import connection_of
-from nutshell.volume.service import InvalidVolume
+from nutshell.volume.service import InvalidInput, InvalidVolume
 from nutshell.volume.states import Hold, Link, Seen
 from nutshell.volume.tables import Volume, VolumeAttachment, save
 
@@ -22,6 +23,7 @@ def reserve(
     *,
     mode: str | None,
     connector: dict[str, Any] | None = None,
+    by_compute: bool = False,
 ) -> VolumeAttachment:
     """An attachment for a server; 400 when the volume cannot have (another) one."""
     free = row.status == "available" or (row.status == "downloading")
@@ -41,6 +43,7 @@ def reserve(
             project_id=row.project_id,
             attach_mode=mode or ("ro" if row.read_only else None),
             status=Link.ATTACHING if connector else Link.RESERVED,
+            by_compute=by_compute,
             **_from(connector),
         )
     )
@@ -76,6 +79,18 @@ def complete(tx: Tx, row: VolumeAttachment, device: str | None = None, host: str
     )
     volume = tx.need(Volume, row.volume_id)
     save(tx, volume, verb="attached", hold=Hold.NONE if volume.hold == Hold.ATTACHING else volume.hold)
+
+
+class HeldByCompute(Conflict):
+    """Detach volume from instance {server_id} using the Compute API"""
+
+
+def refuse_behind_compute(ask: Ask[Any], attachments: Sequence[VolumeAttachment]) -> None:
+    """What compute gave to a server, only compute takes away: a guest would go on writing to a drive that is given to
+    somebody else (OSSA-2023-003). 409 but for a service."""
+    held = next((a for a in attachments if a.by_compute), None)
+    if held is not None and "service" not in ask.who.roles:
+        raise HeldByCompute(server_id=held.instance)
 
 
 def let_go(tx: Tx, row: VolumeAttachment) -> None:
@@ -122,9 +137,12 @@ def detach_old(ask: Ask[Volume], attachment_id: str | None) -> None:
     mine = tx.find(VolumeAttachment, volume_id=row.id)
     if attachment_id:
         mine = [a for a in mine if a.id == attachment_id]
+        if not mine and ask.tx.get(VolumeAttachment, attachment_id) is not None:
+            raise InvalidInput("Mismatched volume and attachment")
         if not mine:
             raise NotFound(kind="Volume attachment", id=attachment_id)
-    elif len(mine) > 1:
+    refuse_behind_compute(ask, mine)
+    if len(mine) > 1:
         raise InvalidVolume("Detach volume failed: More than one attachment, but no attachment_id provided.")
     if mine:
         let_go(tx, mine[0])

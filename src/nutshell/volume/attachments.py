@@ -88,6 +88,7 @@ def update(ask: Ask[VolumeAttachment]) -> VolumeAttachment:
 
 @volume.verb(VolumeAttachment, "delete", rule="volume:attachment_delete", http=200, since=SINCE, view="brief")
 def remove(ask: Ask[VolumeAttachment]) -> list[VolumeAttachment]:
+    attaching.refuse_behind_compute(ask, [ask.target])
     attaching.let_go(ask.tx, ask.target)
     return ask.tx.find(VolumeAttachment, volume_id=ask.target.volume_id)
 

@@ -97,7 +97,9 @@ class VolumeOffers:
         if row.multiattach and not allow_multiattach:
             raise InvalidVolume(f"Volume {volume_id} is multi-attachable, which this request cannot use.")
         mode = "ro" if read_only else None
-        return attachment_of(attaching.reserve(tx, row, self._cloud.clock.new_id(), server_id, mode=mode))
+        return attachment_of(
+            attaching.reserve(tx, row, self._cloud.clock.new_id(), server_id, mode=mode, by_compute=True)
+        )
 
     def attached(self, tx: Tx, attachment_id: str, device: str, host: str) -> None:
         attaching.complete(tx, tx.need(VolumeAttachment, attachment_id), device, host)

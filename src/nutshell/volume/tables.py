@@ -74,6 +74,7 @@ class VolumeAttachment(
     connector: dict[str, Any] | None = field(default=None, hidden=True)
     connection_info: dict[str, Any] = field(factory=dict)
     attached_since: float | None = field(default=None, hidden=True)
+    by_compute: bool = field(default=False, hidden=True)  # compute made it, and alone ends it
 
 
 class Snapshot(
