@@ -166,6 +166,22 @@ def test_a_port_switched_off_is_down(c: Caller) -> None:
         assert c.x(f"GET /ports/{port['id']}")["port"]["status"] == status
 
 
+def test_a_router_is_taken_from_its_agent_and_given_back(c: Caller) -> None:
+    c.running.runner.run_once("network-sweep")
+    agent = c.x("GET /agents?agent_type=L3 agent", token=ADMIN)["agents"][0]["id"]
+    router = c.x("GET /routers")["routers"][0]["id"]
+    for line in (f"DELETE /agents/{agent}/l3-routers/{router}", f"GET /agents/{agent}"):
+        assert c.refused(line)[0] in (403, 404)
+    c.x(f"DELETE /agents/{agent}/l3-routers/{router}", token=ADMIN)
+    again = f"DELETE /agents/{agent}/l3-routers/{router}"
+    assert c.refused(again, token=ADMIN) == (409, "RouterNotHostedByL3Agent")
+    assert c.x(f"GET /routers/{router}/l3-agents", token=ADMIN)["agents"] == []
+    c.x(f"POST /agents/{agent}/l3-routers", {"router_id": router}, ADMIN)
+    assert [r["id"] for r in c.x(f"GET /agents/{agent}/l3-routers", token=ADMIN)["routers"]] == [router]
+    other = {"router_id": router}
+    assert c.refused(f"POST /agents/{agent}/l3-routers", other, ADMIN) == (409, "RouterHostedByL3Agent")
+
+
 def test_a_networks_revision_counts_its_subnets(c: Caller) -> None:
     network, subnet = c.net()
     seen = [network["revision_number"]]

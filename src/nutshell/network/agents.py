@@ -50,6 +50,8 @@ network.policy(
         "delete_dhcp-network": ADMIN,
         "get_dhcp-agents": ADMIN,
         "get_l3-routers": ADMIN,
+        "create_l3-router": ADMIN,
+        "delete_l3-router": ADMIN,
         "get_l3-agents": ADMIN,
     }
 )
@@ -203,10 +205,41 @@ def _switch(ask: Ask[Agent], row: Network, word: str) -> None:
 
 @network.verb(Agent, "l3_routers", rule="get_l3-routers", method="GET", path="/{id}/l3-routers")
 def l3_routers(ask: Ask[Agent]) -> dict[str, Any]:
-    rows = ask.tx.find(Router, order="id") if ask.target.agent_type == "L3 agent" else []
+    rows = ask.tx.find(Router, order="id", hosted=True) if ask.target.agent_type == "L3 agent" else []
     return {"routers": render_rows(ask, Router, rows, "detail")}
 
 
 @network.verb(Router, "l3_agents", rule="get_l3-agents", method="GET", path="/{id}/l3-agents")
 def l3_agents(ask: Ask[Router]) -> dict[str, Any]:
-    return {"agents": render_rows(ask, Agent, _of_kind(ask, "L3 agent"), "detail")}
+    agents = _of_kind(ask, "L3 agent") if ask.target.hosted else []
+    return {"agents": render_rows(ask, Agent, agents, "detail")}
+
+
+@network.verb(Agent, "add_router", rule="create_l3-router", method="POST", path="/{id}/l3-routers", http=201, body=None)
+def add_router(ask: Ask[Agent]) -> Answer:
+    """Serve the router (again)."""
+    row = _router(ask, ask.body.get("router_id") if isinstance(ask.body, dict) else None)
+    if row.hosted:
+        raise errors.RouterHostedByL3Agent(router_id=row.id, agent_id=ask.target.id)
+    ask.tx.put(row, hosted=True, wanted=row.wanted + 1, due_at=ask.now)
+    return Answer(201, None)
+
+
+@network.verb(
+    Agent, "remove_router", rule="delete_l3-router", method="DELETE", path="/{id}/l3-routers/{router_id}", http=204
+)
+def remove_router(ask: Ask[Agent]) -> None:
+    """Let the router forward nothing until it is added again."""
+    row = _router(ask, ask.params["router_id"])
+    if not row.hosted:
+        raise errors.RouterNotHostedByL3Agent(router_id=row.id, agent_id=ask.target.id)
+    ask.tx.put(row, hosted=False, wanted=row.wanted + 1, due_at=ask.now)
+
+
+def _router(ask: Ask[Agent], router_id: Any) -> Router:
+    if ask.target.agent_type != "L3 agent":
+        raise errors.InvalidL3Agent(id=ask.target.id)
+    row = ask.tx.get(Router, str(router_id))
+    if row is None:
+        raise errors.RouterNotFound(id=router_id)
+    return row

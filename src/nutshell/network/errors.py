@@ -60,6 +60,18 @@ class InvalidDHCPAgent(errors.NotFound):
     """Agent {id} is not a valid DHCP Agent or has been disabled"""
 
 
+class InvalidL3Agent(errors.NotFound):
+    """Agent {id} is not a valid L3 Agent or has been disabled"""
+
+
+class RouterHostedByL3Agent(errors.Conflict):
+    """The router {router_id} is already hosted by the L3 Agent {agent_id}."""
+
+
+class RouterNotHostedByL3Agent(errors.Conflict):
+    """The router {router_id} is not hosted by L3 agent {agent_id}."""
+
+
 class AvailabilityZoneNotFound(errors.NotFound):
     """AvailabilityZone {zone} could not be found."""
 

@@ -48,6 +48,7 @@ class Router(Resource, service="network", one="router", many="routers", visible=
     flavor_id: str | None = field(default=None, write="create")
     availability_zone_hints: list[str] = field(factory=list, write="create")
     tags: list[str] = field(factory=list)
+    hosted: bool = field(default=True, hidden=True)  # an administrator may take it from its agent
     wanted: int = field(default=1, hidden=True)
     due_at: float | None = field(default=None, hidden=True, index=True)
 

@@ -163,7 +163,7 @@ def _router(
         next_hop = next((h for h in hops if h and ":" not in h), None)
     return driver.Router(
         router_id=row.id,
-        up=row.admin_state_up,
+        up=row.admin_state_up and row.hosted,
         legs=tuple(_leg(p, subnets) for p in ports if p.device_owner == INTERFACE),
         gateway=_leg(gateway, subnets) if gateway is not None else None,
         next_hop=next_hop,

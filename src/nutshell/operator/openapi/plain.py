@@ -92,6 +92,7 @@ _BODIES: tuple[tuple[str, str, str, Schema], ...] = (
     ("network", "PUT", "/.*/tags/{tag}", NOTHING),
     ("network", "PUT", "/agents/{id}", one("agent", some(admin_state_up=YES_NO, description=TEXT))),
     ("network", "POST", "/agents/{id}/dhcp-networks", one("network_id", TEXT)),
+    ("network", "POST", "/agents/{id}/l3-routers", one("router_id", TEXT)),
     ("network", "PUT", "/quotas/{id}", one("quota", texts(WHOLE))),
     ("network", "PUT", "/routers/{id}/(add|remove)_extraroutes", one("router", one("routes", each(
         some("destination nexthop", destination=TEXT, nexthop=TEXT))))),
