@@ -57,6 +57,8 @@ def _unpack(source: Path, name: str, made: list[Path]) -> Unpacked:
             announced = machine.files.get(one.name, -1)
             if announced not in (-1, one.size):
                 raise OvaRefused(f"{one.name} has {one.size} bytes, not the {announced} that are announced")
+        if len({d.href for d in machine.disks}) < len(machine.disks):  # each would be unpacked on its own
+            raise OvaRefused("two disks are in one file")
         for n, disk in enumerate(machine.disks, 1):
             if disk.href not in entries:
                 raise OvaRefused(f"the disk {disk.href!r} is not in it")
