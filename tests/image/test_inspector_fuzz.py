@@ -1,13 +1,17 @@
 """The image inspector against its corpus and some thousand files mutated from it, the same ones each time."""
 
+import io
 import os
+import tarfile
 import time
 from pathlib import Path
 from random import Random
 
 import pytest
 from tests.image.fuzz.mutations import mutate
+from tests.image.fuzz.ovas import archive, changed, judge_archive, judge_descriptor
 from tests.image.fuzz.properties import DECLARED, check
+from tests.image.fuzz.sparse import expand
 
 CORPUS = {p.name: p.read_bytes() for p in sorted((Path(__file__).parent / "fuzz" / "corpus").iterdir())}
 SEED = int(os.environ.get("NUTSHELL_FUZZ_SEED", "1"))
@@ -36,3 +40,40 @@ def test_mutated_files_are_judged_without_fault(tmp_path: Path) -> None:
             (tmp_path / "breaks").write_bytes(data)
             print(f"from tests.image.fuzz.properties import check; check(bytes.fromhex({data.hex()!r}), {declared})")
             raise
+
+
+def test_mutated_descriptors_and_archives_are_judged_without_fault(tmp_path: Path) -> None:
+    random = Random(SEED)
+    with tarfile.open(fileobj=io.BytesIO(expand(CORPUS["ova"]))) as tar:
+        descriptor = tar.extractfile("vm.ovf").read()  # type: ignore[union-attr]
+    assert judge_descriptor(descriptor)
+    assert judge_archive(expand(CORPUS["ova"]), tmp_path)
+    end, rounds = time.monotonic() + 60 * MINUTES / 4, 0
+    while rounds < ROUNDS or time.monotonic() < end:
+        rounds += 1
+        data = changed(descriptor, random)
+        try:
+            judge_descriptor(data)
+            if rounds % 3 == 0:
+                data = archive(data if random.random() < 0.5 else descriptor, random.randbytes(100), random)
+                judge_archive(data, tmp_path)
+        except BaseException:
+            print(f"data = bytes.fromhex({data.hex()!r})")
+            raise
+
+
+def test_an_archive_is_no_bomb(tmp_path: Path) -> None:
+    """Many disks in one file: each was unpacked on its own, the file's size times the disks'."""
+    with tarfile.open(fileobj=io.BytesIO(expand(CORPUS["ova"]))) as tar:
+        descriptor = tar.extractfile("vm.ovf").read()  # type: ignore[union-attr]
+    one = b'<Disk ovf:diskId="d1" ovf:fileRef="f1"'
+    assert one in descriptor
+    more = b"".join(b'<Disk ovf:diskId="x%d" ovf:fileRef="f1"/>' % n for n in range(100))
+    assert not judge_archive(archive(descriptor.replace(one, more + one), b"x" * 100_000, Never()), tmp_path)
+
+
+class Never(Random):
+    """Changes nothing."""
+
+    def random(self) -> float:
+        return 1.0
