@@ -26,8 +26,9 @@ def free_port() -> int:
 class Cloud:
     """Simulated, or with real servers (as root), with its state in `folder`."""
 
-    def __init__(self, folder: Path, real: bool) -> None:
+    def __init__(self, folder: Path, real: bool, settings: str = "") -> None:
         self.folder, self.real, self.token, self.services = folder, real, "", set[str]()
+        self.settings = settings.replace("@FOLDER@", str(folder))
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -41,7 +42,7 @@ class Cloud:
 
     def up(self) -> None:
         settings = self.folder / "nutshell.toml"
-        settings.write_text("" if self.real else SETTINGS)
+        settings.write_text(("" if self.real else SETTINGS) + self.settings)
         self.folder.chmod(0o755)  # real: the API runs as another user
         kind = () if self.real else ("--simulate",)
         rest = ("--admin-password", PASSWORD, "--config", str(settings))

@@ -46,13 +46,13 @@ def run_suite(suite: Suite, options: argparse.Namespace) -> Outcome | None:
     folder = Path(options.keep or tempfile.mkdtemp(prefix="conformance-"))
     folder.mkdir(parents=True, exist_ok=True)
     ids = [i for i in suite.ids() if re.search(options.only, i)]
-    cloud, began = Cloud(folder, options.real), time.monotonic()
+    cloud, began = Cloud(folder, options.real, suite.settings), time.monotonic()
     cloud.up()
     try:
         if suite.needs not in cloud.services or not suite.installed:
             return None
         with served(folder / "served") as image:
-            workspace = Workspace(options.tempest / "bin", folder, cloud.facts(image, suite.extensions))
+            workspace = Workspace(options.tempest / "bin", folder, cloud.facts(image, suite.extensions), suite.flags)
             verdicts = workspace.run(ids, options.workers, suite.serial)
             failed = [i for i in ids if verdicts[i] != "passed" and i in suites.ratchet(suite.name, options.real)]
             if failed:

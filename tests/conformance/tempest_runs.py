@@ -14,13 +14,16 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+FORMATS = ("qcow2", "raw")  # of the images in the manifest
 WORDS = {"success": "passed", "failure": "failed", "skip": "skipped"}
 
 
 class Workspace:
     """Tempest's directory: its configuration, its locks, its repository of results."""
 
-    def __init__(self, binaries: Path, folder: Path, facts: Mapping[str, str]) -> None:
+    def __init__(
+        self, binaries: Path, folder: Path, facts: Mapping[str, str], flags: Mapping[str, str] | None = None
+    ) -> None:
         self.binaries, self.path = binaries, folder / "workspace"
         self.registry = ["--workspace-path", str(folder / "workspaces.yaml")]
         init = [str(binaries / "tempest"), "init", str(self.path), *self.registry]
@@ -30,11 +33,15 @@ class Workspace:
             text = text.replace(f"@{name}@", value)
         if left := re.findall(r"@[A-Z_]+@", text):
             raise ValueError(f"tempest.conf: nothing fills in {left[0]}")
+        for name, value in (flags or {}).items():
+            text = with_flag(text, name, value.replace("@MANIFEST@", str(folder / "served" / "manifest.yaml")))
         (self.path / "etc" / "tempest.conf").write_text(text)
 
     def run(self, ids: Sequence[str], workers: int, serial: bool = False) -> dict[str, str]:
         """Every id → passed, failed, skipped or not run. Tempest's own output goes to the screen."""
-        both = [*ids, *(slow for i in ids if (slow := i.replace("]", ",slow]")) != i and ",slow" not in i)]
+        # The tests of image formats run once for each image of the manifest.
+        formats = [f"{i}({name})" for i in ids if ".test_images_formats." in i for name in FORMATS]
+        both = [*ids, *formats, *(slow for i in ids if (slow := i.replace("]", ",slow]")) != i and ",slow" not in i)]
         (self.path / "ids.txt").write_text("\n".join(both) + "\n")
         how = ["--serial"] if serial else ["-w", str(workers)]
         command = [str(self.binaries / "tempest"), "run", *how, "--load-list", "ids.txt", *self.registry]
@@ -47,6 +54,15 @@ class Workspace:
         return [(r["test"], r["status"]) for r in csv.DictReader(table.stdout.decode().splitlines())]
 
 
+def with_flag(text: str, name: str, value: str) -> str:
+    """The configuration with one option ("section.key") set."""
+    section, _, key = name.partition(".")
+    before, heading, after = text.partition(f"[{section}]\n")
+    body, mark, rest = after.partition("\n[")
+    body = re.sub(rf"(?m)^{re.escape(key)} *=.*\n?", "", body)
+    return f"{before}{heading or f'[{section}]' + chr(10)}{key} = {value}\n{body}{mark}{rest}"
+
+
 def judge(ids: Sequence[str], found: Sequence[tuple[str, str]]) -> dict[str, str]:
     """Every id of the list → passed, failed, skipped or not run."""
     # A test whose class fails while it is taken down comes twice: the worse counts.
@@ -55,7 +71,7 @@ def judge(ids: Sequence[str], found: Sequence[tuple[str, str]]) -> dict[str, str
     tests: dict[str, str] = {}
     for name, status in found:
         # Some tests are marked slow only where guests are logged in to; the lists have them without.
-        test = name if name in known else name.replace(",slow]", "]")
+        test = name if name in known else re.sub(r"\(\w+\)$", "", name.replace(",slow]", "]"))
         if worst.get(status, 0) >= worst.get(tests.get(test, ""), 0):
             tests[test] = status
     classes = {m[1]: s for t, s in tests.items() if (m := re.match(r"setUpClass \((.*)\)", t))}
@@ -76,6 +92,9 @@ def served(folder: Path) -> Iterator[str]:
     """The address of a web server with a small image, for what is imported from the web."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "image.qcow2").write_bytes(empty_qcow2())
+    (folder / "image.raw").write_bytes(bytes(2**20))
+    entries = [f"- {{name: {n}, format: {n}, usable: true, filename: image.{n}}}\n" for n in FORMATS]
+    (folder / "manifest.yaml").write_text("images:\n" + "".join(entries))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

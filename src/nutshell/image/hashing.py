@@ -1,6 +1,7 @@
 """What is done with a location that was added: its data is read and hashed, as far as that is configured."""
 
 import hashlib
+import time
 from typing import TYPE_CHECKING, Any
 
 from nutshell.image.images import Image, Status
@@ -10,7 +11,7 @@ from nutshell.image.stores import StoreFault, Stores
 if TYPE_CHECKING:
     from nutshell.image.importing import Work
 
-LOOK_BYTES = 16 << 20  # after this much it is looked whether the image is still there
+LOOK_S = 1.0  # how often it is looked whether the image is still there
 USUAL = "sha512"
 
 
@@ -41,14 +42,13 @@ def _read(work: "Work", row: Image, algorithm: str) -> tuple[int, str, str]:
     place = row.locations[0]
     store = work.cloud.port(Stores).by_id[place["store"]]
     md5, hashed = hashlib.md5(usedforsecurity=False), hashlib.new(algorithm, usedforsecurity=False)
-    size = since_look = 0
+    size, looked_at = 0, time.monotonic()
     for data in store.read(place["url"], 0, 1 << 62):
         md5.update(data)
         hashed.update(data)
         size += len(data)
-        since_look += len(data)
-        if since_look >= LOOK_BYTES:
-            since_look = 0
+        if time.monotonic() - looked_at > LOOK_S:
+            looked_at = time.monotonic()
             work.row()
     return size, md5.hexdigest(), hashed.hexdigest()
 

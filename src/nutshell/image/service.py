@@ -61,6 +61,19 @@ def refuse(fault: Fault, headers: Mapping[str, str]) -> Answer:
     return Answer(fault.http, page.encode(), {"Content-Type": "text/html; charset=UTF-8", **fault.headers})
 
 
+class NothingThere(NotFound):
+    """The resource could not be found."""
+
+
+def keep_to_projects(ask: Ask[Any]) -> None:
+    """Every rule of this service is about projects: a token for the system does nothing, and sees nothing."""
+    if not ask.who.system or ask.route.public:
+        return
+    if ask.params.keys() & {"image_id", "namespace"}:
+        raise NothingThere()
+    raise NotAllowed(rule=ask.route.rule or "")
+
+
 image = Service(
     name="image",
     mount="/image",
@@ -72,6 +85,7 @@ image = Service(
     max_limit=1000,
     update_method="PATCH",
     strict_slash=True,
+    admits=keep_to_projects,
 )
 image.policy(
     {
