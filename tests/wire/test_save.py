@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,15 @@ def make_server(client: Client, name: str) -> str:
     return server_id
 
 
+def objects(client: Client, path: str, data: bytes | None = None) -> bytes:
+    """Put an object, or make a container (empty data), or get one."""
+    at = f"http://{client.connection.host}:{client.connection.port}/object-store/v1/AUTH_{client.project_id}/{path}"
+    asked = urllib.request.Request(at, data, {"X-Auth-Token": client.token}, method="GET" if data is None else "PUT")
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        found: bytes = answer.read()
+        return found
+
+
 def names(client: Client) -> list[str]:
     return sorted(s["name"] for s in client.get(SERVERS)["servers"])
 
@@ -92,6 +103,10 @@ def names(client: Client) -> list[str]:
 def test_a_running_cloud_is_saved_forked_twice_and_restored(clouds: Clouds) -> None:
     demo = clouds.client()
     first = make_server(demo, "first")
+    small, large = b"small" * 100, os.urandom(3 << 20)
+    objects(demo, "c", b"")
+    objects(demo, "c/small", small)
+    objects(demo, "c/large", large)
     assert "in " in clouds.run("save", "one", "--note", "with a server")
     said = json.loads(clouds.run("saves", "--json"))
     assert [(s["name"], s["simulate"], s["note"]) for s in said] == [("one", True, "with a server")]
@@ -102,7 +117,13 @@ def test_a_running_cloud_is_saved_forked_twice_and_restored(clouds: Clouds) -> N
     assert names(a) == ["first"]
     assert names(b) == ["first", "later"]
     assert a.get(f"{SERVERS}/{first}")["server"]["id"] == first
-    # each goes its own way, its guests too
+    # each goes its own way, its guests and objects too
+    for fork in (a, b):
+        assert (objects(fork, "c/small"), objects(fork, "c/large")) == (small, large)
+    objects(a, "c/small", b"of a")
+    objects(demo, "c/small", b"of the first")
+    objects(demo, "c/new", b"of the first")
+    assert [objects(one, "c/small") for one in (demo, a, b)] == [b"of the first", b"of a", small]
     make_server(a, "only-a")
     assert a.call("DELETE", f"{SERVERS}/{first}")[0] == 204
     assert names(demo) == ["first", "later"]
@@ -124,7 +145,11 @@ def test_a_running_cloud_is_saved_forked_twice_and_restored(clouds: Clouds) -> N
     clouds.run("down")
     clouds.run("restore", "one", "--yes")
     clouds.up()
-    assert names(clouds.client()) == ["first"]
+    again = clouds.client()
+    assert names(again) == ["first"]
+    assert (objects(again, "c/small"), objects(again, "c/large")) == (small, large)
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        objects(again, "c/new")
     assert names(b) == ["first", "later"]
     clouds.run("saves", "delete", "one")
     assert json.loads(clouds.run("saves", "--json")) == []
