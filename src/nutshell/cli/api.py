@@ -18,13 +18,20 @@ from nutshell.cli.warm import hear
 class JsonLines(logging.Formatter):
     """One JSON object a line. What is JSON already (the access log) stands in it as it is."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._stamp = (0, "")  # most lines are of the second of the line before
+
     def format(self, record: logging.LogRecord) -> str:
         said = record.getMessage()
-        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z"
-        line: dict[str, object] = {"at": at, "level": record.levelname.lower(), "log": record.name}
+        second, text = self._stamp
+        if int(record.created) != second:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            self._stamp = (int(record.created), text)
+        at, level = f"{text}.{int(record.msecs):03}Z", record.levelname.lower()
         if said.startswith("{") and said.endswith("}"):
-            return json.dumps(line)[:-1] + ', "request": ' + said + "}"
-        line["message"] = said
+            return f'{{"at": "{at}", "level": "{level}", "log": "{record.name}", "request": {said}}}'
+        line: dict[str, object] = {"at": at, "level": level, "log": record.name, "message": said}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)

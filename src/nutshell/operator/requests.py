@@ -1,7 +1,7 @@
 """Requests: what became of each of the last ones, part by part (docs/EXPLAIN.md)."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -41,11 +41,12 @@ def index(ask: Ask[Any]) -> dict[str, Any]:
 
 
 def _fits(ask: Ask[Any], trace: Trace) -> bool:
+    entry = trace.entry
     for name in ("method", "service", "status", "user_id", "project_id"):
-        if name in ask.query and str(trace.entry.get(name)) != ask.asked(name):
+        if name in ask.query and str(entry.get(name)) != ask.asked(name):
             return False
     wanted = ask.asked("resource_id")
-    return not wanted or wanted in trace.entry["path"] or any(n.resource_id == wanted for n in trace.notes)
+    return not wanted or wanted in entry["path"] or any(n.resource_id == wanted for n in trace.notes)
 
 
 @operator.route("GET", "/requests/{id}", rule="nutshell:requests:list")
@@ -56,7 +57,7 @@ def show(ask: Ask[Any]) -> dict[str, Any]:
 def need_trace(ask: Ask[Any], request_id: str) -> Trace:
     """NotFound also for one that is not the caller's."""
     trace = ask.cloud.port(Ring).trace(request_id)
-    if trace is None or not trace.entry or not may_see(ask, trace):
+    if trace is None or not trace.packed or not may_see(ask, trace):
         raise NotFound(kind="Request", id=request_id)
     return trace
 
@@ -75,7 +76,7 @@ def brief(trace: Trace) -> dict[str, Any]:
 
 def whole(ask: Ask[Any], trace: Trace) -> dict[str, Any]:
     """A trace as it is shown; without host names for whoever may not know them."""
-    e = trace.entry
+    e, marks = trace.unpacked()
     began = e["at"] - e["ms"] / 1000
     found = brief(trace) | {
         "bytes": e["bytes"],
@@ -84,7 +85,7 @@ def whole(ask: Ask[Any], trace: Trace) -> dict[str, Any]:
         "rule": trace.rule,
         "roles": sorted(trace.roles),
         "trace_id": trace_id_of(trace),
-        "parts": list(_parts(trace)),
+        "parts": list(_parts(marks)),
         "events": [_noted(n, began) for n in trace.notes if n.what == "event"],
         "followed": [_noted(n, began) for n in sorted(trace.notes, key=lambda n: n.at) if n.what != "event"],
         "operations": [_operation(op, began) for op in ask.tx.find(Operation, request_id=trace.request_id)],
@@ -95,9 +96,8 @@ def whole(ask: Ask[Any], trace: Trace) -> dict[str, Any]:
     return shown
 
 
-def _parts(trace: Trace) -> Iterator[dict[str, Any]]:
+def _parts(marks: Sequence[tuple[str, float]]) -> Iterator[dict[str, Any]]:
     """What passed between the marks, in milliseconds."""
-    marks = trace.marks
     for (_, before), (name, at) in pairwise(marks):
         yield {"name": name, "at_ms": _ms(before - marks[0][1]), "ms": _ms(at - before)}
 

@@ -38,7 +38,7 @@ def span_id(*words: object) -> str:
 
 def request_spans(trace: Trace) -> list[dict[str, Any]]:
     """The request, and a child for each of its parts."""
-    e = trace.entry
+    e, marks = trace.unpacked()
     began = e["at"] - e["ms"] / 1000
     root = span_id(trace.request_id)
     parent = parent_of(trace)
@@ -58,7 +58,6 @@ def request_spans(trace: Trace) -> list[dict[str, Any]]:
     spans = [_span(trace, root, parent[1] if parent else "", (name, SERVER), (began, e["at"]), facts)]
     if e["status"] >= 500:
         spans[0]["status"] = {"code": ERROR, "message": str(trace.refused or "")[:500]}
-    marks = trace.marks
     for n, ((_, before), (part, at)) in enumerate(pairwise(marks)):
         times = (began + before - marks[0][1], began + at - marks[0][1])
         spans.append(_span(trace, span_id(trace.request_id, n), root, (part, INTERNAL), times, {}))
