@@ -12,7 +12,7 @@ OPTIONS := $(if $(STATE),--state $(STATE))
 DEBIAN := qemu-system-x86 qemu-utils libnftables1 dnsmasq-base e2fsprogs dosfstools \
     syslinux syslinux-common mtools openssh-client iputils-ping
 
-.PHONY: help demo up down test test-postgres kill-farm real check bench bench-peers conformance docs clean debian
+.PHONY: oracle-identity help demo up down test test-postgres kill-farm real check bench bench-peers conformance docs clean debian
 
 help:
 	@echo "make demo    a real server on a real network with a real volume, shown step by step (as root)"
@@ -86,6 +86,10 @@ TEMPEST := tempest==47.0.0 keystone-tempest-plugin==0.22.0 glance-tempest-plugin
 
 conformance: $(VENV)/installed .venv-tempest/installed $(if $(REAL),debian)
 	$(BIN)/python tests/conformance/run.py $(SUITE) $(if $(REAL),--real) $(if $(UPDATE),--update)
+
+# A real Keystone (an environment of its own, from PyPI) and ours get the same requests; differences are printed.
+oracle-identity: $(VENV)/tested
+	$(BIN)/python tests/conformance/oracle/identity.py --venv .venv-keystone
 
 docs: $(VENV)/installed
 	$(BIN)/python -m nutshell.cli.reference docs

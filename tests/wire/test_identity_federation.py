@@ -1,11 +1,14 @@
 """Federation as data, policies of endpoints, revocation events, and what ends with what."""
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.wire.identity_rig import Rig
+
+from nutshell.core.routing import Router
 
 RULES = [{"local": [{"user": {"name": "{0}"}}], "remote": [{"type": "UserName"}]}]
 FED = "/OS-FEDERATION"
@@ -172,3 +175,16 @@ def test_whoever_leaves_a_group_needs_a_new_token(rig: Rig) -> None:
     token = rig.login("leaver", "leaver", project="demo")
     assert rig.delete(f"/groups/{group['id']}/users/{user_id}").status_code == 204
     assert rig.check(token) == 404
+
+
+def test_the_json_home_lists_addresses_that_are_there(rig: Rig) -> None:
+    answer = rig.get("/identity/v3", Accept="application/json-home")
+    assert answer.headers["content-type"] == "application/json-home"
+    resources = answer.json()["resources"]
+    users = resources["https://docs.openstack.org/api/openstack-identity/3/rel/users"]
+    assert users == {"href": "/users"}
+    router = rig.cloud.port(Router)
+    for one in resources.values():
+        path = one.get("href") or re.sub(r"\{\w+\}", "x", one["href-template"])
+        assert router.find("/identity/v3" + path) is not None, path
+    assert rig.get("/identity/", Accept="application/json-home").json()["resources"]

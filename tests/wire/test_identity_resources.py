@@ -37,7 +37,7 @@ def names(answer: Any, many: str) -> set[str]:
         ("region", "regions", {"id": "r-1", "description": "one"}, {"description": "two"}),
         ("service", "services", {"name": "s1", "type": "thing"}, {"description": "new"}),
         ("policy", "policies", {"type": "text", "blob": "x"}, {"blob": "y"}),
-        ("credential", "credentials", {"type": "cert", "blob": "x"}, {"blob": "y"}),
+        ("credential", "credentials", {"type": "cert", "blob": "x", "user_id": "me"}, {"blob": "y"}),
     ],
 )
 def test_life_of_a_resource(rig: Rig, one: str, many: str, values: dict[str, Any], change: dict[str, Any]) -> None:
@@ -108,7 +108,7 @@ def test_a_password_is_never_shown_and_only_kept_hashed(rig: Rig) -> None:
 
 
 def test_a_credential_is_kept_encrypted(rig: Rig) -> None:
-    rig.make("credential", "/credentials", type="totp", blob="visible-nowhere")
+    rig.make("credential", "/credentials", type="totp", blob="visible-nowhere", user_id="me")
     assert b"visible-nowhere" not in everything_kept(rig.state)
 
 

@@ -226,6 +226,8 @@ class App:
     ) -> int:
         """Write the answer out; returns the body's bytes."""
         headers = {service.request_id_header if service else "x-openstack-request-id": request_id}
+        if service is not None:
+            headers.update(service.headers)
         if service is not None and service.versions is not None:
             headers.update(service.versions.headers(ask.at if ask is not None else service.versions.lowest))
             if service.versions.legacy:

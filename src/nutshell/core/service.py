@@ -171,6 +171,7 @@ class Service:
     forbids: Callable[[str], Fault] = None  # type: ignore[assignment]
     not_found: Callable[[type[Resource], str], Fault] | None = None
     request_id_header: str = "x-openstack-request-id"
+    headers: Mapping[str, str] = field(default_factory=dict)  # of every answer
     rules: dict[str, str] = field(default_factory=dict)  # the default policy, rule name → text
     routes: list[Route] = field(default_factory=list)
     seeds: list[Callable[["Cloud", Tx], None]] = field(default_factory=list)  # first start: what must exist

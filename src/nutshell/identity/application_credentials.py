@@ -57,7 +57,16 @@ def role_names(tx: Tx, rows: list[ApplicationCredential]) -> dict[str, Role]:
 @ApplicationCredential.shows("roles")
 def shown_roles(row: ApplicationCredential, ctx: Context) -> list[dict[str, Any]]:
     known = [ctx.rel[i] for i in row.role_ids if i in ctx.rel]
-    return [{"id": r.id, "name": r.name, "domain_id": r.domain_id or None} for r in known]
+    return [
+        {
+            "id": r.id,
+            "name": r.name,
+            "domain_id": r.domain_id or None,
+            "description": r.description,
+            "options": r.options,
+        }
+        for r in known
+    ]
 
 
 @ApplicationCredential.shows("expires_at")

@@ -53,7 +53,7 @@ class System(msgspec.Struct):
     all: bool = False
 
 
-class Scope(msgspec.Struct):
+class Scope(msgspec.Struct, forbid_unknown_fields=True):
     project: Placed | None = None
     domain: Named | None = None
     system: System | None = None
@@ -92,4 +92,10 @@ def read_request(raw: bytes) -> Auth:
     for where, one in named:
         if one is not None and one.id is None and one.name is None:
             raise BadRequest(f"Invalid input for field {where}: id or name must be present.")
+    if (
+        scope is not None
+        and not any((scope.project, scope.domain, scope.system, scope.trust))
+        and scope.unscoped is None
+    ):
+        raise BadRequest("Invalid input for field 'scope': it names nothing.")
     return auth

@@ -88,13 +88,13 @@ def by_region(ask: Ask[Any], given: list[str]) -> Any:
 
 class NewRegion(Body, extras="keep"):
     id: str | None = field(default=None, max_length=255)
-    description: str | None = field(default="")
-    parent_region_id: str | None = field(default=None)
+    description: str | None = field(default="", max_length=255)
+    parent_region_id: str | None = field(default=None, min_length=1, max_length=255)
 
 
 class ChangedRegion(Body, extras="keep"):
-    description: str | None = field(default="")
-    parent_region_id: str | None = field(default=None)
+    description: str | None = field(default="", max_length=255)
+    parent_region_id: str | None = field(default=None, min_length=1, max_length=255)
 
 
 @call("GET", "/regions", "list_regions", noun=Region)
@@ -168,14 +168,14 @@ def delete_region(ask: Ask[Any]) -> None:
 
 class NewService(Body, extras="keep"):
     type: str = field(min_length=1, max_length=255)
-    name: str = field(default="", max_length=255)
+    name: str = field(default="", min_length=1, max_length=255)
     description: str | None = field(default=None)
     enabled: bool = field(default=True)
 
 
 class ChangedService(Body, extras="keep"):
     type: str = field(default="", min_length=1, max_length=255)
-    name: str = field(default="", max_length=255)
+    name: str = field(default="", min_length=1, max_length=255)
     description: str | None = field(default=None)
     enabled: bool = field(default=True)
 
@@ -232,8 +232,8 @@ def delete_service(ask: Ask[Any]) -> None:
 class NewEndpoint(Body, extras="keep"):
     service_id: str = field()
     interface: str = field()
-    url: str = field(min_length=1, max_length=2048)
-    region_id: str | None = field(default=None)
+    url: str = field(min_length=1, max_length=225)
+    region_id: str | None = field(default=None, min_length=1, max_length=255)
     region: str | None = field(default=None)
     enabled: bool = field(default=True)
 
@@ -241,8 +241,8 @@ class NewEndpoint(Body, extras="keep"):
 class ChangedEndpoint(Body, extras="keep"):
     service_id: str = field(default="")
     interface: str = field(default="")
-    url: str = field(default="", min_length=1, max_length=2048)
-    region_id: str | None = field(default=None)
+    url: str = field(default="", min_length=1, max_length=225)
+    region_id: str | None = field(default=None, min_length=1, max_length=255)
     region: str | None = field(default=None)
     enabled: bool = field(default=True)
 

@@ -64,7 +64,7 @@ def _scope(tx: Tx, auth: Auth, proven: Proven) -> tuple[str, str]:
         return "domain", domain.id
     if scope.system is not None:
         if not scope.system.all:
-            raise BadRequest("Invalid input for field 'scope/system': all must be true.")
+            raise Unauthorized()
         return "system", ""
     return "unscoped", ""
 

@@ -60,16 +60,16 @@ class Vault:
 
 class NewCredential(Body, extras="keep"):
     type: str = field(max_length=255)
-    blob: str | dict[str, Any] = field()
-    user_id: str | None = field(default=None)
-    project_id: str | None = field(default=None)
+    blob: str = field()
+    user_id: str = field(min_length=1, max_length=64)
+    project_id: str | None = field(default=None, max_length=64)
 
 
 class ChangedCredential(Body, extras="keep"):
     type: str = field(default="", max_length=255)
-    blob: str | dict[str, Any] = field(default="")
-    user_id: str | None = field(default=None)
-    project_id: str | None = field(default=None)
+    blob: str = field(default="")
+    user_id: str = field(default="", min_length=1, max_length=64)
+    project_id: str | None = field(default=None, max_length=64)
 
 
 def new_target(ask: Ask[Any]) -> dict[str, Any]:
@@ -139,9 +139,7 @@ def show_credential(ask: Ask[Any]) -> Any:
 def create_credential(ask: Ask[Any]) -> Any:
     given = ask.given
     refuse_borrowed(ask, "create_credential")
-    raw = given.pop("blob")
-    blob = raw if isinstance(raw, str) else msgspec.json.encode(raw).decode()
-    owner = given.pop("user_id", None) or ask.who.user_id
+    blob, owner = given.pop("blob"), given.pop("user_id")
     project_id = given.pop("project_id", None)
     if given["type"] == "ec2" and not project_id:
         raise BadRequest("Expecting to find project_id in credential.", field="project_id")
@@ -162,8 +160,7 @@ def update_credential(ask: Ask[Any]) -> Any:
     if "user_id" in given and given["user_id"] != row.user_id:
         ask.must("identity:update_credential", {"target.credential.user_id": given["user_id"]})
     if "blob" in given:
-        raw = given.pop("blob")
-        given["sealed"] = ask.cloud.port(Vault).seal(raw if isinstance(raw, str) else msgspec.json.encode(raw).decode())
+        given["sealed"] = ask.cloud.port(Vault).seal(given.pop("blob"))
     return {"credential": shown(ask, [ask.tx.put(row, **merged_extra(row, given))])[0]}
 
 

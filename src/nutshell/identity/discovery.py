@@ -5,6 +5,8 @@ from typing import Any
 from nutshell.core.service import Answer, Ask
 from nutshell.identity.service import identity
 
+HOME = "application/json-home"
+
 
 def _version(ask: Ask[Any]) -> dict[str, Any]:
     return {
@@ -18,10 +20,20 @@ def _version(ask: Ask[Any]) -> dict[str, Any]:
 
 @identity.route("GET", "", public=True, prefixes=("",))
 def list_versions(ask: Ask[Any]) -> Answer:
+    if HOME in ask.headers.get("accept", ""):
+        return _home("/v3")
     here = f"{ask.base}{ask.service.mount}/v3/"
     return Answer(300, {"versions": {"values": [_version(ask)]}}, {"Location": here})
 
 
 @identity.route("GET", "", public=True)
 def show_version(ask: Ask[Any]) -> Any:
+    if HOME in ask.headers.get("accept", ""):
+        return _home("")
     return {"version": _version(ask)}
+
+
+def _home(prefix: str) -> Answer:
+    from nutshell.identity.json_home import document
+
+    return Answer(200, document(prefix), {"Content-Type": HOME})

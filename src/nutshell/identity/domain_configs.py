@@ -122,7 +122,7 @@ def _check_group(group: str, option: str | None = None) -> None:
 
 
 def _given(ask: Ask[Any]) -> dict[str, Any]:
-    config = ask.body.get("config") if isinstance(ask.body, dict) else None
+    config = ask.body.get("config", {}) if isinstance(ask.body, dict) else None
     if not isinstance(config, dict):
         raise BadRequest("Invalid input for field/attribute body. 'config' is a required property", field="config")
     if not config:
@@ -174,9 +174,8 @@ def _updated(ask: Ask[Any], row: DomainConfig | None, settings: Settings, config
 @call("DELETE", "/domains/{id}/config", "delete_domain_config", http=204)
 def delete(ask: Ask[Any]) -> None:
     row, _ = _kept(ask)
-    if row is None:
-        raise _missing(ask, "any options")
-    ask.tx.drop(row)
+    if row is not None:
+        ask.tx.drop(row)
 
 
 @call("GET", "/domains/{id}/config/{group}", "get_domain_config")

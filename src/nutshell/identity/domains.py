@@ -22,7 +22,7 @@ from nutshell.identity.service import call, flat, found
 class NewDomain(Body, extras="keep"):
     name: str = field(min_length=1, max_length=64, pattern=NOT_BLANK)
     enabled: bool = field(default=True)
-    description: str | None = field(default="")
+    description: str | None = field(default="", max_length=255)
     tags: list[str] = field(factory=list)
     options: dict[str, Any] = field(factory=dict)
     explicit_domain_id: str = field(default="")
@@ -31,7 +31,7 @@ class NewDomain(Body, extras="keep"):
 class ChangedDomain(Body, extras="keep"):
     name: str = field(default="", min_length=1, max_length=64, pattern=NOT_BLANK)
     enabled: bool = field(default=True)
-    description: str | None = field(default="")
+    description: str | None = field(default="", max_length=255)
     tags: list[str] = field(factory=list)
     options: dict[str, Any] = field(factory=dict)
 

@@ -67,7 +67,8 @@ def _check(ask: Ask[Any]) -> None:
 
 
 def _delete(ask: Ask[Any]) -> None:
-    ask.tx.drop(_one(ask))
+    """Absent is success."""
+    ask.tx.drop_where(PolicyAssociation, policy_id=ask.params["id"], **_place(ask))
 
 
 for _kind, _path in KINDS:

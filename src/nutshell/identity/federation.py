@@ -51,7 +51,7 @@ class Protocol(
     path=f"{IDP}/protocols",
     unique=(("idp_id", "name"),),
 ):
-    idp_id: str = field(hidden=True)
+    idp_id: str = field()
     name: str = field(hidden=True)
     mapping_id: str = field()
     remote_id_attribute: str | None = field(default=None)
@@ -159,7 +159,7 @@ def _protocol(ask: Ask[Any]) -> Protocol:
 
 def _shown(ask: Ask[Any], row: Protocol) -> dict[str, Any]:
     shown = render_row(ask, row, "detail")
-    shown.pop("remote_id_attribute")
+    del shown["remote_id_attribute"], shown["idp_id"]
     return {"protocol": shown}
 
 

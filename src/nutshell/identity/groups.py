@@ -37,7 +37,7 @@ class Membership(Resource, service="identity", one="membership", many="membershi
 
 class NewGroup(Body, extras="keep"):
     name: str = field(min_length=1, max_length=64, pattern=NOT_BLANK)
-    domain_id: str | None = field(default=None)
+    domain_id: str = field(default="", min_length=1, max_length=64)
     description: str | None = field(default="")
 
 
@@ -147,4 +147,7 @@ def remove_member(ask: Ask[Any]) -> None:
 def list_groups_of(ask: Ask[Any]) -> Any:
     user = found(ask, User)
     ids = [m.group_id for m in ask.tx.find(Membership, user_id=user.id)]
-    return page_answer(ask, Group, select_page(ask, Group, Group.c("id").in_(ids), **seen_by(ask)))
+    answer = page_answer(ask, Group, select_page(ask, Group, Group.c("id").in_(ids), **seen_by(ask)))
+    for one in answer.body["groups"]:
+        one["membership_expires_at"] = None  # only those of federated users end
+    return answer

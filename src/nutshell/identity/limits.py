@@ -14,7 +14,7 @@ from nutshell.core.resource import field
 from nutshell.core.schema import Body, convert
 from nutshell.core.service import Ask
 from nutshell.identity.catalog import CatalogService, Region
-from nutshell.identity.errors import Missing, Taken
+from nutshell.identity.errors import Taken
 from nutshell.identity.limit_models import MODELS, STRICT, Limit, RegisteredLimit, check_tree
 from nutshell.identity.projects import Project
 from nutshell.identity.service import call, flat, found, named
@@ -199,7 +199,7 @@ def create_limits(ask: Ask[Any]) -> Any:
         _check(ask, one.resource_name, one.resource_limit, one.service_id, one.region_id)
         owner = ask.tx.get(Project, one.project_id or one.domain_id)
         if owner is None or owner.is_domain != bool(one.domain_id):
-            raise Missing(kind="project" if one.project_id else "domain", id=one.project_id or one.domain_id)
+            raise BadRequest(f"Could not find project or domain: {one.project_id or one.domain_id}.")
         same = {"service_id": one.service_id, "region_key": one.region_id or "", "resource_name": one.resource_name}
         if ask.tx.one(RegisteredLimit, **same) is None:
             raise Forbidden("Unable to create a limit that has no corresponding registered limit.")

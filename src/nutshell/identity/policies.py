@@ -23,12 +23,12 @@ def links(row: Policy, ctx: Context) -> dict[str, str]:
 
 class NewPolicy(Body, extras="keep"):
     type: str = field(max_length=255)
-    blob: str | dict[str, Any] = field()
+    blob: str = field()
 
 
 class ChangedPolicy(Body, extras="keep"):
     type: str = field(default="", max_length=255)
-    blob: str | dict[str, Any] = field(default="")
+    blob: str = field(default="")
 
 
 @call("GET", "/policies", "list_policies", noun=Policy)

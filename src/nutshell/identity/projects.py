@@ -13,7 +13,7 @@ from nutshell.core.listing import page_answer, select_page
 from nutshell.core.render import Context
 from nutshell.core.resource import Resource, field
 from nutshell.core.schema import Body
-from nutshell.core.service import Ask
+from nutshell.core.service import Answer, Ask
 from nutshell.core.store import Tx
 from nutshell.identity.errors import ImmutableDelete, ImmutableUpdate, Missing, Taken
 from nutshell.identity.filters import text_filters
@@ -92,7 +92,7 @@ def lacks_any(ask: Ask[Any], given: list[str]) -> Any:
 
 class NewProject(Body, extras="keep"):
     name: str = field(min_length=1, max_length=64, pattern=NOT_BLANK)
-    domain_id: str | None = field(default=None)
+    domain_id: str | None = field(default=None, min_length=1, max_length=64)
     parent_id: str | None = field(default=None)
     is_domain: bool = field(default=False)
     enabled: bool = field(default=True)
@@ -383,7 +383,7 @@ def _tag_target(ask: Ask[Any]) -> dict[str, Any]:
 
 
 def _tags_links(ask: Ask[Any]) -> dict[str, Any]:
-    return {"links": {"next": None, "previous": None, "self": ask.base + ask.path}}
+    return {"links": {"self": ask.base + ask.path}}
 
 
 @call("GET", "/projects/{id}/tags", "list_project_tags", target=_tag_target)
@@ -393,6 +393,8 @@ def list_tags(ask: Ask[Any]) -> Any:
 
 @call("PUT", "/projects/{id}/tags", "update_project_tags", target=_tag_target, body=Tags, wrap="")
 def set_tags(ask: Ask[Any]) -> Any:
+    if len(set(ask.given["tags"])) != len(ask.given["tags"]):
+        raise BadRequest("Invalid input for field 'tags': something stands there twice.")
     row = ask.tx.put(found(ask, Project), tags=checked_tags(ask.given["tags"]))
     return {"tags": row.tags, **_tags_links(ask)}
 
@@ -409,9 +411,12 @@ def has_tag(ask: Ask[Any]) -> None:
 
 
 @call("PUT", "/projects/{id}/tags/{tag}", "create_project_tag", target=_tag_target, http=201)
-def add_tag(ask: Ask[Any]) -> None:
-    row = found(ask, Project)
-    ask.tx.put(row, tags=checked_tags([*row.tags, ask.params["tag"]]))
+def add_tag(ask: Ask[Any]) -> Answer:
+    row, tag = found(ask, Project), ask.params["tag"]
+    if tag in row.tags:
+        raise BadRequest(f"Invalid input for field 'tags': {tag!r} is there already.")
+    ask.tx.put(row, tags=checked_tags([*row.tags, tag]))
+    return Answer(201, headers={"Location": ask.base + ask.path})
 
 
 @call("DELETE", "/projects/{id}/tags/{tag}", "delete_project_tag", target=_tag_target, http=204)

@@ -10,7 +10,7 @@ from nutshell.core.resource import Resource, field
 from nutshell.core.schema import Body
 from nutshell.core.service import Answer, Ask
 from nutshell.core.store import Tx
-from nutshell.identity.errors import ImmutableDelete, ImmutableUpdate, Missing
+from nutshell.identity.errors import ImmutableDelete, ImmutableUpdate, Missing, Taken
 from nutshell.identity.filters import text_filters
 from nutshell.identity.projects import NOT_BLANK, Project, check_options, refuse_twin
 from nutshell.identity.service import call, existing, found, merged_extra
@@ -52,14 +52,14 @@ class Implication(
 class NewRole(Body, extras="keep"):
     name: str = field(min_length=1, max_length=255, pattern=NOT_BLANK)
     domain_id: str | None = field(default=None)
-    description: str | None = field(default=None)
+    description: str | None = field(default=None, max_length=255)
     options: dict[str, Any] = field(factory=dict)
 
 
 class ChangedRole(Body, extras="keep"):
     name: str = field(default="", min_length=1, max_length=255, pattern=NOT_BLANK)
     domain_id: str | None = field(default=None)
-    description: str | None = field(default=None)
+    description: str | None = field(default=None, max_length=255)
     options: dict[str, Any] = field(factory=dict)
 
 
@@ -195,8 +195,9 @@ def add_implied(ask: Ask[Any]) -> Any:
         raise Forbidden(f"{implied.id} cannot be an implied roles.")
     if prior.id == implied.id or (implied.domain_id and not prior.domain_id):
         raise Forbidden(f"{implied.id} cannot be an implied roles.")
-    if ask.tx.one(Implication, prior_id=prior.id, implied_id=implied.id) is None:
-        ask.tx.add(Implication(id=ask.cloud.clock.new_hex_id(), prior_id=prior.id, implied_id=implied.id))
+    if ask.tx.one(Implication, prior_id=prior.id, implied_id=implied.id) is not None:
+        raise Taken(kind="implied_role", details=f"{prior.id} implies {implied.id} already.")
+    ask.tx.add(Implication(id=ask.cloud.clock.new_hex_id(), prior_id=prior.id, implied_id=implied.id))
     return Answer(201, _one_pair(ask, prior, implied))
 
 

@@ -48,7 +48,7 @@ def seed(cloud: Cloud, tx: Tx) -> None:
 def _first_start(cloud: Cloud, tx: Tx) -> None:
     config, new_id = cloud.settings[CloudConfig], cloud.clock.new_hex_id
     domain = tx.add(Project(id=DEFAULT_DOMAIN, name="Default", description="The default domain", is_domain=True))
-    roles = {name: tx.add(Role(id=new_id(), name=name)) for name in ROLES}
+    roles = {name: tx.add(Role(id=new_id(), name=name, options={"immutable": True})) for name in ROLES}
     for prior, implied in IMPLIED:
         tx.add(Implication(id=new_id(), prior_id=roles[prior].id, implied_id=roles[implied].id))
     projects = {

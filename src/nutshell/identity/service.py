@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from nutshell.core.clock import iso_micros_z
+from nutshell.core.errors import BadRequest, Fault
 from nutshell.core.resource import Resource
-from nutshell.core.service import Ask, Service
+from nutshell.core.service import Answer, Ask, Service
 from nutshell.identity.errors import ForbiddenAction, Missing, render_error
 from nutshell.identity.rules import BY_REQUEST, NOT_DOMAIN, NOT_SYSTEM, RULES
 
@@ -29,11 +30,19 @@ def page_links(ask: Ask[Any], many: str, rows: Sequence[Any], more: bool) -> dic
     return found | ({"truncated": True} if more else {})
 
 
+def refuse(fault: Fault, headers: Mapping[str, str]) -> Answer:
+    """The refusal; a 401 says where to sign in."""
+    more = {"WWW-Authenticate": 'Keystone uri="/identity"'} if fault.http == 401 else {}
+    return Answer(fault.http, render_error(fault, ""), {**more, **fault.headers})
+
+
 identity = Service(
     name="identity",
     mount="/identity",
     prefixes=("/v3",),
     error=render_error,
+    refuses=refuse,
+    headers={"Vary": "X-Auth-Token"},
     time=iso_micros_z,
     page_links=page_links,
     max_limit=None,
@@ -77,7 +86,28 @@ def call(
         return facts
 
     name = f"identity:{rule if isinstance(rule, str) else BY_REQUEST}"
-    return identity.route(method, path, rule=name, against=against, http=http, **rest)
+    keep = identity.route(method, path, rule=name, against=against, http=http, **rest)
+    if method != "PATCH" or "body" not in rest:
+        return keep
+
+    def changing(handler: Handler) -> Handler:
+        def work(ask: Ask[Any]) -> Any:
+            check_change(ask)
+            return handler(ask)
+
+        keep(work)
+        return handler
+
+    return changing
+
+
+def check_change(ask: Ask[Any]) -> None:
+    """400 for an update that says nothing (a project's may), or names another id than its address."""
+    given, extra = ask.given, ask.given.get("extra") or {}
+    if "id" in extra and extra["id"] != ask.params.get("id"):
+        raise BadRequest("Cannot change ID", field="id")
+    if not extra and not (given.keys() - {"extra"}) and ask.path.rpartition("/")[0].rpartition("/")[2] != "projects":
+        raise BadRequest("Invalid input for field 'body': it changes nothing.")
 
 
 def named(noun: type[Resource], prefix: str = "", param: str = "id") -> Target:

@@ -16,7 +16,7 @@ from nutshell.identity.application_credentials import ApplicationCredential
 from nutshell.identity.auth_request import Auth, CredentialProof, Named, UserProof
 from nutshell.identity.authority import Authority
 from nutshell.identity.credentials import Credential, Vault
-from nutshell.identity.errors import ForbiddenAction, PasswordExpired, UnknownMethod
+from nutshell.identity.errors import ForbiddenAction, Missing, PasswordExpired, UnknownMethod
 from nutshell.identity.logins import Gate, Login, failed, inactive, locked, succeeded, use_up
 from nutshell.identity.password_rules import expired
 from nutshell.identity.passwords import Passwords
@@ -162,7 +162,7 @@ async def _fail(cloud: Cloud, user: User | None, login: Login | None) -> None:
 
 async def _by_password(cloud: Cloud, proof: UserProof, source: str) -> Proven:
     if proof.password is None:
-        raise BadRequest("Expecting to find password in user.")
+        raise Unauthorized()
     config, now = cloud.settings[IdentityConfig], cloud.clock.now()
     user, login = _wanted(cloud, proof)
     stored, name = user.password_hash if user is not None else "", _slowed_as(proof, user)
@@ -187,7 +187,7 @@ async def _by_password(cloud: Cloud, proof: UserProof, source: str) -> Proven:
 async def _by_totp(cloud: Cloud, proof: UserProof, source: str) -> Proven:
     """By a one-time password of any of the user's credentials of type totp; none counts twice."""
     if proof.passcode is None:
-        raise BadRequest("Expecting to find passcode in user.")
+        raise Unauthorized()
     config, vault, now = cloud.settings[IdentityConfig], cloud.port(Vault), cloud.clock.now()
     user, login = _wanted(cloud, proof, always=True)
     name = _slowed_as(proof, user)
@@ -217,7 +217,10 @@ async def _by_totp(cloud: Cloud, proof: UserProof, source: str) -> Proven:
 
 
 def _by_token(cloud: Cloud, token: str) -> Proven:
-    session = cloud.port(Authority).session(token)
+    try:
+        session = cloud.port(Authority).session(token)
+    except Unauthorized:
+        raise Missing(kind="token", id="") from None
     claims = session.claims
     if claims.trust_id:
         raise ForbiddenAction(rule="Using trust-scoped token to create another token.")

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from nutshell.core.errors import BadRequest, Forbidden, Unauthorized
+from nutshell.core.errors import Forbidden, Unauthorized
 from nutshell.core.http import read_body
 from nutshell.core.render import render_rows
 from nutshell.core.service import Answer, Ask
@@ -81,7 +81,7 @@ def _subject(ask: Ask[Any]) -> dict[str, Any]:
 def _session(ask: Ask[Any]) -> tuple[str, Session]:
     token = ask.headers.get(SUBJECT, "")
     if not token:
-        raise BadRequest("Expecting to find the token in the header X-Subject-Token.")
+        raise Missing(kind="token", id="")
     window = EXPIRED_WINDOW_S if ask.flag("allow_expired") else 0
     try:
         return token, ask.cloud.port(Authority).session(token, ask.tx, window)

@@ -7,7 +7,7 @@ import msgspec
 from nutshell.core.clock import iso_micros_z
 from nutshell.core.errors import BadRequest, Forbidden
 from nutshell.core.listing import page_answer, select_page
-from nutshell.core.render import OMIT, Context, render_row, render_rows
+from nutshell.core.render import Context, render_row, render_rows
 from nutshell.core.resource import Resource, field
 from nutshell.core.schema import Body
 from nutshell.core.service import Ask
@@ -49,7 +49,7 @@ def shown_expiry(row: Trust, ctx: Context) -> str | None:
 
 @Trust.shows("redelegated_trust_id")
 def shown_origin(row: Trust, ctx: Context) -> Any:
-    return row.redelegated_trust_id or OMIT
+    return row.redelegated_trust_id
 
 
 @Trust.shows("links")
@@ -62,7 +62,7 @@ class RoleName(msgspec.Struct):
     name: str = ""
 
 
-class NewTrust(Body):
+class NewTrust(Body, extras="ignore"):
     trustor_user_id: str = field()
     trustee_user_id: str = field()
     impersonation: bool = field()

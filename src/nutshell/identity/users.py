@@ -92,8 +92,8 @@ def by_expiry(ask: Ask[Any], given: list[str]) -> Any:
 
 class NewUser(Body, extras="keep"):
     name: str = field(min_length=1, max_length=255, pattern=NOT_BLANK)
-    domain_id: str | None = field(default=None)
-    default_project_id: str | None = field(default=None)
+    domain_id: str = field(default="", min_length=1, max_length=64)
+    default_project_id: str | None = field(default=None, max_length=64)
     enabled: bool = field(default=True)
     password: str | None = field(default=None)
     options: dict[str, Any] = field(factory=dict)
