@@ -187,35 +187,43 @@ async def _serve(running: Running, config: CloudConfig, ready_fd: int | None) ->
     from granian.constants import Interfaces
     from granian.server.embed import Server
 
-    server = Server(
-        running.app,
-        address=config.host,
-        port=config.port,
-        interface=Interfaces.ASGI,
-        log_enabled=False,
-        backlog=1024,
-        backpressure=CONNECTIONS,
-        ssl_cert=config.tls_cert,
-        ssl_key=config.tls_key,
-    )
+    def server_of(application: Any, port: int) -> Server:
+        return Server(
+            application,
+            address=config.host,
+            port=port,
+            interface=Interfaces.ASGI,
+            log_enabled=False,
+            backlog=1024,
+            backpressure=CONNECTIONS,
+            ssl_cert=config.tls_cert,
+            ssl_key=config.tls_key,
+        )
+
+    server = server_of(running.app, config.port)
+    others = [server_of(application, port) for port, application in running.cloud.listeners.items()]
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     serving = asyncio.create_task(server.serve())
+    more = [asyncio.create_task(other.serve()) for other in others]
     running.runner.start()
-    await _listening(config, serving)
+    await _listening(config, config.port, serving)
+    for port, task in zip(running.cloud.listeners, more, strict=True):
+        await _listening(config, port, task)
     if ready_fd is not None:
         os.write(ready_fd, b"ready\n")
         os.close(ready_fd)
     waiting = asyncio.create_task(ended.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    if not serving.done():
-        server.stop()  # type: ignore[no-untyped-call]
-    await serving
+    for one, task in zip([server, *others], [serving, *more], strict=True):
+        if not task.done():
+            one.stop()  # type: ignore[no-untyped-call]
+        await task
 
 
-async def _listening(config: CloudConfig, serving: "asyncio.Task[Any]") -> None:
+async def _listening(config: CloudConfig, port: int, serving: "asyncio.Task[Any]") -> None:
     """Return once the port takes connections, or raise what kept the server from it."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.host, config.host)
     while True:
@@ -223,7 +231,7 @@ async def _listening(config: CloudConfig, serving: "asyncio.Task[Any]") -> None:
             serving.result()
             raise RuntimeError("the server ended before it listened")
         try:
-            with socket.create_connection((host, config.port), timeout=1):
+            with socket.create_connection((host, port), timeout=1):
                 return
         except OSError:
             await asyncio.sleep(0.005)

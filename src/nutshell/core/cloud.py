@@ -67,6 +67,7 @@ class Cloud:
     explainers: dict[str, Explains] = field(default_factory=dict)  # "server": why it is in its state
     ports: dict[type, Any] = field(default_factory=dict)
     mounts: dict[str, Callable[..., Any]] = field(default_factory=dict)  # first part of the path → an ASGI application
+    listeners: dict[int, Callable[..., Any]] = field(default_factory=dict)  # further TCP ports → an ASGI application
     drivers: dict[type, Any] = field(default_factory=dict)
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16, "work"), repr=False)

@@ -24,3 +24,7 @@ class ObjectStoreConfig:
     read_only: bool = setting(False, "Refuse every change (405).")
     encrypt: bool = setting(False, "Encrypt new objects' bytes with keys from keys/objects-* in the state directory.")
     scrub_mib_per_s: int = setting(20, "How fast the scrubber reads; 0: it does not.")
+    s3_region: str = setting("us-east-1", "The region that S3 clients sign for, beside the catalog's own.")
+    s3_port: int = setting(0, "A further port that speaks S3 alone, buckets by host name (BUCKET.s3_domain) or by path;"
+                              " 0: none, S3 is at /s3 of the cloud's port.")  # fmt: skip
+    s3_domain: str = setting("s3.localhost", "What follows the bucket in the host names of s3_port.")

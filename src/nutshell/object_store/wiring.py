@@ -11,6 +11,7 @@ from nutshell.core.store import Tx
 from nutshell.object_store import background
 from nutshell.object_store.engine.devices import Policy
 from nutshell.object_store.port import Keeping, ObjectEngine
+from nutshell.object_store.s3 import wiring as s3_wiring
 from nutshell.object_store.service import objects as service
 from nutshell.object_store.settings import ObjectStoreConfig
 
@@ -71,6 +72,10 @@ def wire(cloud: Cloud) -> None:
     cloud.ports[Keeping] = Deferred(lambda: make_keeper(engine))
     for name in ("object-store", "v1", "info", "healthcheck", "crossdomain.xml", "auth"):
         cloud.mounts[name] = _when_called(cloud, name)
+    cloud.mounts["s3"] = s3_wiring.mounted(cloud)
+    port = cloud.settings[ObjectStoreConfig].s3_port
+    if port:
+        cloud.listeners[port] = s3_wiring.listening(cloud)
 
 
 def _when_called(cloud: Cloud, name: str) -> t.Any:
@@ -86,7 +91,7 @@ def _when_called(cloud: Cloud, name: str) -> t.Any:
 
 
 def loops(cloud: Cloud) -> list[Loop]:
-    return background.loops()
+    return [*background.loops(), s3_wiring.lifecycle_loop()]
 
 
 def seed(cloud: Cloud, tx: Tx) -> None:

@@ -82,6 +82,7 @@ class Shared:
         inner = {**scope, "path": slash + rest}
         if scope.get("raw_path"):
             inner["raw_path"] = scope["raw_path"][len(name) + 1 :]
+            inner["root_path"] = f"/{name}"  # what a client signed begins with it
         await front(inner, receive, send)
 
     def _begin(self) -> None:

@@ -1,0 +1,250 @@
+"""Listings of buckets: ListObjects, ListObjectsV2, ListObjectVersions."""
+
+import base64
+import binascii
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from nutshell.object_store.port import Index
+from nutshell.object_store.rows import ObjectRow
+from nutshell.object_store.s3 import objects, versions
+from nutshell.object_store.s3.errors import S3Error
+from nutshell.object_store.s3.messages import Answer, Node, Request, shown, xml
+from nutshell.object_store.s3.site import OBJECT, Bucket, Site
+
+MOST = 1000
+LAST = "\U0010ffff"
+
+
+@dataclass
+class Page:
+    rows: list[tuple[ObjectRow, bool]] = field(default_factory=list)  # and whether it is the newest of its name
+    folders: list[str] = field(default_factory=list)
+    truncated: bool = False
+    last: tuple[str, str] = ("", "")  # the last name (or folder) and its version id
+
+
+def limit_of(req: Request, name: str = "max-keys") -> int:
+    text = req.query.get(name, str(MOST))
+    if not text.lstrip("-").isdecimal():
+        raise S3Error("InvalidArgument", "Provided max-keys not an integer or within integer range", ArgumentName=name,
+                      ArgumentValue=text)  # fmt: skip
+    number = int(text)
+    if number < 0 or number > 2147483647:
+        raise S3Error("InvalidArgument", f"Argument {name} must be an integer between 0 and 2147483647",
+                      ArgumentName=name, ArgumentValue=text)  # fmt: skip
+    return min(number, MOST)
+
+
+def encoding_of(req: Request) -> str:
+    said = req.query.get("encoding-type", "")
+    if said not in ("", "url"):
+        raise S3Error("InvalidArgument", "Invalid Encoding Method specified in Request", ArgumentName="encoding-type",
+                      ArgumentValue=said)  # fmt: skip
+    return said
+
+
+def page_of(index: Index, bucket: Bucket, prefix: str, delimiter: str, after: str, limit: int) -> Page:
+    """The present objects after a name, folded at the delimiter: costs what the page costs."""
+    page = Page()
+    if delimiter and after.startswith(prefix):  # a marker within a folder: the folder was on the page before
+        at = after.find(delimiter, len(prefix))
+        if at >= 0 and after == after[: at + len(delimiter)]:
+            after += LAST
+    while True:
+        want = limit + 1 - len(page.rows) - len(page.folders)
+        rows = index.list_objects(bucket.row.id, after=after, until="", prefix=prefix, limit=want, reverse=False)
+        jumped = False
+        for row in rows:
+            if len(page.rows) + len(page.folders) >= limit:
+                page.truncated = True
+                return page
+            at = row.name.find(delimiter, len(prefix)) if delimiter else -1
+            if at >= 0:
+                folder = row.name[: at + len(delimiter)]
+                page.folders.append(folder)
+                page.last = (folder, "")
+                after, jumped = folder + LAST, True
+                break
+            page.rows.append((row, True))
+            page.last = (row.name, "")
+            after = row.name
+        if not jumped:
+            return page
+
+
+async def list_objects(site: Site, req: Request) -> Answer:
+    bucket = site.bucket(req, "s3:ListBucket")
+    query, limit, encoding = req.query, limit_of(req), encoding_of(req)
+    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    second = query.get("list-type") == "2"
+    after = query.get("start-after" if second else "marker", "")
+    if second and "continuation-token" in query:
+        after = _token(query["continuation-token"])
+    page = site.engine.read(lambda i: page_of(i, bucket, prefix, delimiter, after, limit)) if limit else Page()
+    nodes: list[Node] = [("Name", bucket.name), ("Prefix", shown(prefix, encoding))]
+    if second:
+        if "start-after" in query:
+            nodes.append(("StartAfter", shown(query["start-after"], encoding)))
+        if "continuation-token" in query:
+            nodes.append(("ContinuationToken", query["continuation-token"]))
+        if page.truncated:
+            nodes.append(("NextContinuationToken", base64.urlsafe_b64encode(page.last[0].encode()).decode()))
+        nodes.append(("KeyCount", str(len(page.rows) + len(page.folders))))
+    else:
+        nodes.append(("Marker", shown(after, encoding)))
+        if page.truncated and delimiter:
+            nodes.append(("NextMarker", shown(page.last[0], encoding)))
+    nodes.append(("MaxKeys", str(limit)))
+    if delimiter:
+        nodes.append(("Delimiter", shown(delimiter, encoding)))
+    if encoding:
+        nodes.append(("EncodingType", encoding))
+    nodes.append(("IsTruncated", str(page.truncated).lower()))
+    owner = not second or query.get("fetch-owner") == "true"
+    nodes += [("Contents", _contents(bucket, row, encoding, owner)) for row, _ in page.rows]
+    nodes += [("CommonPrefixes", [("Prefix", shown(f, encoding))]) for f in page.folders]
+    return xml("ListBucketResult", nodes)
+
+
+def _token(text: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(text.encode()).decode()
+    except (binascii.Error, ValueError):
+        raise S3Error("InvalidArgument", "The continuation token provided is incorrect",
+                      ArgumentName="continuation-token") from None  # fmt: skip
+
+
+def owner_of(bucket: Bucket, row: ObjectRow) -> Node:
+    owner = row.meta.get(OBJECT + "owner") or bucket.owner or bucket.account.name.removeprefix("AUTH_")
+    return ("Owner", [("ID", owner), ("DisplayName", owner)])
+
+
+def _contents(bucket: Bucket, row: ObjectRow, encoding: str, owner: bool) -> list[Node]:
+    nodes: list[Node] = [("Key", shown(row.name, encoding)), ("LastModified", objects.iso_time(row.ts)),
+                         ("ETag", objects.etag_of(row))]  # fmt: skip
+    nodes += checksum_nodes(row)
+    nodes.append(("Size", str(row.size)))
+    if owner:
+        nodes.append(owner_of(bucket, row))
+    nodes.append(("StorageClass", "STANDARD"))
+    return nodes
+
+
+def checksum_nodes(row: ObjectRow) -> list[Node]:
+    kept = row.meta.get(OBJECT + "checksum")
+    if not kept:
+        return []
+    name, _, kind = kept.split(" ")
+    return [("ChecksumAlgorithm", name.upper()), ("ChecksumType", kind)]
+
+
+# -- versions
+def all_versions(
+    index: Any, bucket: Bucket, prefix: str, after: tuple[str, int], start: bool = False
+) -> Iterator[tuple[ObjectRow, bool]]:
+    """Present and past by name, the newest first, with whether it is the newest. `after`: (name, version) left out."""
+    name, version = after
+    present = _present(index, bucket, prefix, name if version == 0 else _before(name))
+    past = _past(index, bucket, prefix, (name, version if version else 0) if name else ("", 0))
+    here, gone = next(present, None), next(past, None)
+    while here is not None or gone is not None:
+        if here is not None and (gone is None or here.name <= gone.name):
+            row, here = here, next(present, None)
+            if (row.name, 1) == (name, 1) and version and _age(row) >= version:
+                continue
+            yield row, True
+        else:
+            assert gone is not None
+            row, gone = gone, next(past, None)
+            yield row, False
+
+
+def _age(row: ObjectRow) -> int:
+    return row.version or row.ts
+
+
+def _before(name: str) -> str:
+    """The greatest text below a name, nearly: so that the name itself is listed."""
+    return name[:-1] + chr(ord(name[-1]) - 1) + LAST if name and ord(name[-1]) not in (0, 0xE000) else name[:-1]
+
+
+def _present(index: Any, bucket: Bucket, prefix: str, after: str) -> Iterator[ObjectRow]:
+    while True:
+        rows = index.list_objects(bucket.row.id, after=after, until="", prefix=prefix, limit=MOST, reverse=False)
+        yield from rows
+        if len(rows) < MOST:
+            return
+        after = rows[-1].name
+
+
+def _past(index: Any, bucket: Bucket, prefix: str, after: tuple[str, int]) -> Iterator[ObjectRow]:
+    while True:
+        rows = index.list_versions(bucket.row.id, after=after, prefix=prefix, limit=MOST)
+        yield from rows
+        if len(rows) < MOST:
+            return
+        after = (rows[-1].name, rows[-1].version)
+
+
+async def list_versions(site: Site, req: Request) -> Answer:
+    bucket = site.bucket(req, "s3:ListBucketVersions")
+    query, limit, encoding = req.query, limit_of(req), encoding_of(req)
+    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    marker, version = query.get("key-marker", ""), query.get("version-id-marker", "")
+    if version and not marker:
+        raise S3Error("InvalidArgument", "A version-id marker cannot be specified without a key marker.",
+                      ArgumentName="version-id-marker", ArgumentValue=version)  # fmt: skip
+    page = site.engine.read(lambda i: _versions_page(i, bucket, (prefix, delimiter), (marker, version), limit))
+    nodes: list[Node] = [("Name", bucket.name), ("Prefix", shown(prefix, encoding)),
+                         ("KeyMarker", shown(marker, encoding)), ("VersionIdMarker", version)]  # fmt: skip
+    if page.truncated:
+        nodes += [("NextKeyMarker", shown(page.last[0], encoding)), ("NextVersionIdMarker", page.last[1] or "null")]
+    nodes.append(("MaxKeys", str(limit)))
+    if delimiter:
+        nodes.append(("Delimiter", shown(delimiter, encoding)))
+    if encoding:
+        nodes.append(("EncodingType", encoding))
+    nodes.append(("IsTruncated", str(page.truncated).lower()))
+    for row, latest in page.rows:
+        said: list[Node] = [("Key", shown(row.name, encoding)), ("VersionId", versions.version_id(row)),
+                            ("IsLatest", str(latest).lower()), ("LastModified", objects.iso_time(row.ts))]  # fmt: skip
+        if row.kind == "marker":
+            nodes.append(("DeleteMarker", [*said, owner_of(bucket, row)]))
+        else:
+            said += [("ETag", objects.etag_of(row)), *checksum_nodes(row), ("Size", str(row.size)),
+                     owner_of(bucket, row), ("StorageClass", "STANDARD")]  # fmt: skip
+            nodes.append(("Version", said))
+    nodes += [("CommonPrefixes", [("Prefix", shown(f, encoding))]) for f in page.folders]
+    return xml("ListVersionsResult", nodes)
+
+
+def _versions_page(index: Any, bucket: Bucket, cut: tuple[str, str], marker: tuple[str, str], limit: int) -> Page:
+    prefix, delimiter = cut
+    page = Page()
+    if not limit:
+        return page
+    after = (marker[0], 0)
+    if marker[1]:
+        row, _ = versions.find(index, bucket, *marker)
+        after = (marker[0], _age(row))
+    seen = {marker[0]} if marker[0] and marker[1] else set()
+    for row, present in all_versions(index, bucket, prefix, after):
+        at = row.name.find(delimiter, len(prefix)) if delimiter else -1
+        folder = row.name[: at + len(delimiter)] if at >= 0 else ""
+        if folder and (
+            folder in page.folders or (marker[0].startswith(folder) and not marker[1] and marker[0] == folder)
+        ):
+            continue
+        if len(page.rows) + len(page.folders) >= limit:
+            page.truncated = True
+            return page
+        if folder:
+            page.folders.append(folder)
+            page.last = (folder, "")
+        else:
+            page.rows.append((row, present or row.name not in seen))
+            page.last = (row.name, versions.version_id(row))
+            seen.add(row.name)
+    return page

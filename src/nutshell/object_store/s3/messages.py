@@ -1,0 +1,136 @@
+"""A request of the S3 API and its answer, and XML both ways."""
+
+import typing as t
+import xml.etree.ElementTree as ET
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote
+from xml.sax.saxutils import escape
+
+from nutshell.core.policy import Who
+from nutshell.object_store.s3.errors import S3Error
+
+NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+XSI = "http://www.w3.org/2001/XMLSchema-instance"
+NOBODY = Who()
+Node = tuple[str, t.Any]  # (element, text or its children)
+
+
+@dataclass
+class Answer:
+    """`body`, or `stream`, or `path` (a file that is the body). Header names in lower case."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    stream: AsyncIterator[bytes] | None = None
+    path: str = ""
+
+
+@dataclass
+class Request:
+    """Header names in lower case; `bucket` and `key` are text; `query` holds the first value of each name."""
+
+    method: str
+    raw_path: str  # as it came, percent-encoded: what a signature covers
+    raw_query: str
+    bucket: str
+    key: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    receive: Callable[[], Awaitable[t.MutableMapping[str, t.Any]]]
+    request_id: str
+    client: str = ""
+    secure: bool = False
+    bare_path: str = ""  # the path without the mount and with the bucket, as the oldest signatures cover it
+    who: Who = NOBODY
+    access: str = ""  # the access key that signed
+    body: AsyncIterator[bytes] | None = None  # the content, once a signature said how it is wrapped
+    length: int | None = None  # of the content
+    sha256: str = ""  # what the content must digest to
+    trailer: dict[str, str] = field(default_factory=dict)  # filled while the body is read
+
+    @property
+    def account(self) -> str:
+        return f"AUTH_{self.who.project_id}" if self.who.project_id else ""
+
+    @property
+    def person(self) -> str:
+        """The caller as owners and grants name it."""
+        return f"{self.who.project_name}:{self.who.user_name}" if self.who.user_id else ""
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The content in pieces. IncompleteBody when the connection ends before it does."""
+        source = self.body if self.body is not None else self.raw_chunks()
+        async for piece in source:
+            yield piece
+
+    async def raw_chunks(self) -> AsyncIterator[bytes]:
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise S3Error("IncompleteBody")
+            piece = message.get("body", b"")
+            if piece:
+                yield piece
+            if not message.get("more_body", False):
+                return
+
+    async def read(self, limit: int) -> bytes:
+        """The whole content. EntityTooLarge past the limit."""
+        parts, size = [], 0
+        async for piece in self.chunks():
+            size += len(piece)
+            if size > limit:
+                raise S3Error("EntityTooLarge", f"This body may have at most {limit} bytes.")
+            parts.append(piece)
+        return b"".join(parts)
+
+
+def text_of(node: Node) -> str:
+    name, value = node
+    if isinstance(value, str):
+        return f"<{name}>{escape(value)}</{name}>" if value else f"<{name}/>"
+    inner = "".join(text_of(child) for child in value)
+    return f"<{name}>{inner}</{name.split(' ')[0]}>"
+
+
+def xml(name: str, children: Iterable[Node], status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    """A document of the S3 namespace."""
+    inner = "".join(text_of(child) for child in children)
+    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<{name} xmlns="{NAMESPACE}">{inner}</{name}>'
+    return Answer(status, {"content-type": "application/xml", **(headers or {})}, body.encode())
+
+
+def error_answer(why: S3Error, resource: str, request_id: str) -> Answer:
+    nodes: list[Node] = [("Code", why.code), ("Message", why.message), *why.facts.items()]
+    nodes += [("Resource", resource), ("RequestId", request_id)]
+    body = '<?xml version="1.0" encoding="UTF-8"?>\n' + text_of(("Error", nodes))
+    return Answer(why.status, {"content-type": "application/xml", **why.headers}, body.encode())
+
+
+def parse(raw: bytes, root: str, code: str = "MalformedXML") -> ET.Element:
+    """The document without its namespaces. A document type (and so any entity) is refused."""
+    if not raw.strip():
+        raise S3Error("MissingRequestBodyError")
+    try:
+        words = raw.decode("utf-8-sig")  # text: what a document says of its encoding counts for nothing
+        if "<!DOCTYPE" in words or "<!ENTITY" in words:
+            raise S3Error(code)
+        found = ET.fromstring(words)  # noqa: S314  see above
+    except (ET.ParseError, ValueError, LookupError):
+        raise S3Error(code) from None
+    for element in found.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    if found.tag != root:
+        raise S3Error(code)
+    return found
+
+
+def text_in(element: ET.Element, path: str, default: str = "") -> str:
+    return (element.findtext(path) or default).strip()
+
+
+def shown(name: str, encoding: str) -> str:
+    """A key as a listing writes it."""
+    return quote(name, safe="/~*") if encoding == "url" else name

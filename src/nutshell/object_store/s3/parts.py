@@ -1,0 +1,116 @@
+"""The bytes of an object, wherever they lie: its own, or the segments of a large one.
+
+A multipart object is kept as a static large object of Swift's (its parts in the container "<bucket>+segments"), so that
+both APIs read it.
+"""
+
+import base64
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nutshell.object_store.port import ObjectEngine
+from nutshell.object_store.rows import Blob, ObjectRow
+from nutshell.object_store.s3.errors import S3Error
+
+SEGMENTS = "+segments"
+UPLOAD = "x-object-sysmeta-s3-upload-id"
+DEEPEST = 4
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Bytes start to end of a blob, or the bytes themselves."""
+
+    blob: Blob | None
+    start: int
+    end: int
+    data: bytes = b""
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start
+
+
+def content(engine: ObjectEngine, account_id: int, row: ObjectRow) -> list[Piece]:
+    """What a row's bytes are made of. InternalError where a segment is not there any more."""
+    return engine.read(lambda index: _pieces(engine, index, account_id, row, 0))
+
+
+def _pieces(engine: ObjectEngine, index: Any, account_id: int, row: ObjectRow, depth: int) -> list[Piece]:
+    blob: Blob | None = index.blob(row.blob) if row.blob else None
+    if row.kind != "slo":
+        return [Piece(blob, 0, blob.size)] if blob is not None else []
+    found: list[Piece] = []
+    for entry in manifest(engine, blob):
+        if "data" in entry:
+            data = base64.b64decode(entry["data"])
+            found.append(Piece(None, 0, len(data), data))
+            continue
+        container, _, name = entry["name"].lstrip("/").partition("/")
+        home = index.container(account_id, container)
+        part = index.object(home.id, name) if home is not None else None
+        if part is None or depth >= DEEPEST:
+            raise S3Error("InternalError", f"A part of this object is missing: {container}/{name}", 409)
+        pieces = _pieces(engine, index, account_id, part, depth + 1)
+        if entry.get("range"):
+            first, _, last = entry["range"].partition("-")
+            pieces = cut(pieces, int(first), int(last) + 1)
+        found += pieces
+    return found
+
+
+def manifest(engine: ObjectEngine, blob: Blob | None) -> list[dict[str, Any]]:
+    """The segments that a large object lists. They are small enough to be read at once, or nearly so."""
+    if blob is None:
+        return []
+    raw = engine.peek(blob, 0, blob.size)
+    if raw is None:
+        path = engine.path(blob)
+        if path is None:
+            raise S3Error("InternalError", "The list of this object's parts cannot be read.")
+        with open(path, "rb") as f:
+            raw = f.read()
+    found: list[dict[str, Any]] = json.loads(raw)
+    return found
+
+
+def cut(pieces: Sequence[Piece], start: int, end: int) -> list[Piece]:
+    """The pieces of this range of the whole."""
+    found, at = [], 0
+    for piece in pieces:
+        a, b = max(start, at), min(end, at + piece.length)
+        if a < b:
+            first = piece.start + a - at
+            found.append(Piece(piece.blob, first, first + b - a, piece.data))
+        at += piece.length
+    return found
+
+
+async def stream(engine: ObjectEngine, pieces: Sequence[Piece]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        if piece.blob is None:
+            yield piece.data[piece.start : piece.end]
+            continue
+        async for data in engine.fetch(piece.blob, piece.start, piece.end):
+            yield data
+
+
+def release(index: Any, bucket: Any, row: ObjectRow) -> None:
+    """Inside a change: the parts of a multipart object go with it."""
+    upload = row.meta.get(UPLOAD)
+    if not upload:
+        return
+    home = index.container(bucket.account.id, bucket.name + SEGMENTS)
+    if home is not None:
+        drop_all(index, home.id, f"{row.name}/{upload}/")
+
+
+def drop_all(index: Any, container_id: int, prefix: str) -> None:
+    while True:
+        page = index.list_objects(container_id, after="", until="", prefix=prefix, limit=1000, reverse=False)
+        for part in page:
+            index.drop_object(part)
+        if len(page) < 1000:
+            return

@@ -1,0 +1,304 @@
+"""Writing objects: PutObject and CopyObject, with their conditions, digests and checksums."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from nutshell.object_store.rows import ObjectRow
+from nutshell.object_store.s3 import checksums, grants, objects, parts, versions
+from nutshell.object_store.s3.errors import S3Error
+from nutshell.object_store.s3.messages import Answer, Node, Request, xml
+from nutshell.object_store.s3.site import OBJECT, Bucket, Site
+
+MOST_BYTES = 5 << 30
+LONGEST_KEY = 1024
+MOST_METADATA = 8 << 10
+LEAST_COPIED = 1 << 20
+STORAGE_CLASSES = ("STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING")
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Bytes that were taken in and found right. `checksum`: "crc32 <base64> FULL_OBJECT", or ""."""
+
+    staged: Any
+    checksum: str
+
+
+def check_key(key: str) -> None:
+    if len(key.encode()) > LONGEST_KEY:
+        raise S3Error("KeyTooLongError", Size=str(len(key.encode())), MaxSizeAllowed=str(LONGEST_KEY))
+
+
+def metadata_from(req: Request) -> dict[str, str]:
+    """What the headers say of an object, under the names that Swift's API has for it."""
+    meta: dict[str, str] = {}
+    size = 0
+    for name, value in req.headers.items():
+        if name.startswith("x-amz-meta-"):
+            size += len(name) - len("x-amz-meta-") + len(value)
+            if size > MOST_METADATA:
+                raise S3Error("MetadataTooLarge")
+            meta["x-object-meta-" + name[len("x-amz-meta-") :]] = value
+        elif name in objects.KEPT and value:
+            meta[name] = value
+    coding = [c.strip() for c in meta.get("content-encoding", "").split(",") if c.strip() not in ("", "aws-chunked")]
+    meta.pop("content-encoding", None)
+    if coding:
+        meta["content-encoding"] = ",".join(coding)
+    chosen = req.headers.get("x-amz-storage-class", "STANDARD")
+    if chosen not in STORAGE_CLASSES:
+        raise S3Error("InvalidArgument", "The storage class you specified is not valid")
+    sealed = req.headers.get("x-amz-server-side-encryption", "AES256")
+    if sealed != "AES256" or any(n.startswith("x-amz-server-side-encryption-customer") for n in req.headers):
+        raise S3Error("NotImplemented", "Encryption is the store's own: keys of clients or of a key manager are not"
+                                        " supported.")  # fmt: skip
+    return meta
+
+
+def own_facts(req: Request) -> dict[str, str]:
+    """Owner, list and tags of a new object."""
+    facts = {OBJECT + "owner": req.person}
+    acl = grants.from_headers(req)
+    if acl and acl != "[]":
+        facts[OBJECT + "acl"] = acl
+    tagging = req.headers.get("x-amz-tagging")
+    if tagging:
+        pairs = parse_qsl(tagging, keep_blank_values=True)
+        facts[OBJECT + "tags"] = tags_kept(pairs, 10)
+    return {k: v for k, v in facts.items() if v}
+
+
+def tags_kept(pairs: list[tuple[str, str]], most: int) -> str:
+    if len(pairs) > most:
+        raise S3Error("InvalidTag" if most == 50 else "BadRequest", f"Object tags cannot be greater than {most}", 400)
+    if len({k for k, _ in pairs}) != len(pairs):
+        raise S3Error("InvalidTag", "Cannot provide multiple Tags with the same key")
+    for key, value in pairs:
+        if not key or len(key) > 128 or key.lower().startswith("aws:"):
+            raise S3Error("InvalidTag", "The TagKey you have provided is invalid")
+        if len(value) > 256:
+            raise S3Error("InvalidTag", "The TagValue you have provided is invalid")
+    return json.dumps(pairs)
+
+
+class taking:
+    """The request's body, taken in; thrown away at the end of the block unless a change named it."""
+
+    def __init__(self, site: Site, req: Request, name: str, policy: int, default: str = "") -> None:
+        self._site, self._req, self._default = site, req, default
+        self._md5 = checksums.content_md5(req)
+        self._algorithm, self._said = checksums.wanted(req)
+        named = self._algorithm or default
+        self._running = checksums.accumulator(named) if named else None
+        self._named = named
+        self._sha = None
+        hashes = [self._running] if self._running is not None else []
+        if req.sha256:
+            if named == "sha256":
+                self._sha = self._running
+            else:
+                self._sha = checksums.accumulator("sha256")
+                hashes.append(self._sha)
+        if req.length is None and req.headers.get("transfer-encoding", "").lower() != "chunked":
+            raise S3Error("MissingContentLength")
+        if req.length is not None and req.length > MOST_BYTES:
+            raise S3Error("EntityTooLarge", ProposedSize=str(req.length), MaxSizeAllowed=str(MOST_BYTES))
+        self._upload = site.engine.upload(name, policy, req.length, hashes)
+
+    async def __aenter__(self) -> Taken:
+        up = await self._upload.__aenter__()
+        try:
+            async for piece in self._req.chunks():
+                if up.size + len(piece) > MOST_BYTES:
+                    raise S3Error("EntityTooLarge")
+                await up.feed(piece)
+            if self._req.length is not None and up.size != self._req.length:
+                raise S3Error("IncompleteBody")
+            staged = await up.finish()
+            return Taken(staged, self._checked(staged))
+        except BaseException as why:
+            await self._upload.__aexit__(type(why), why, why.__traceback__)
+            raise
+
+    def _checked(self, staged: Any) -> str:
+        if self._sha is not None and self._sha.digest().hex() != self._req.sha256:
+            raise S3Error("XAmzContentSHA256Mismatch")
+        if self._md5 and self._md5 != staged.md5:
+            raise S3Error("BadDigest")
+        if self._running is None:
+            return ""
+        found = checksums.encoded(self._running)
+        if self._algorithm:
+            said = self._said or self._req.trailer.get(checksums.PREFIX + self._algorithm, "")
+            if said:
+                checksums.check_form(self._algorithm, said)
+                checksums.check(self._algorithm, said, found)
+        return f"{self._named} {found} FULL_OBJECT"
+
+    async def __aexit__(self, *why: object) -> None:
+        await self._upload.__aexit__(*why)
+
+
+def write_conditions(req: Request, old: ObjectRow | None) -> None:
+    """If-None-Match: * and If-Match of a write, inside its change."""
+    none, match = req.headers.get("if-none-match"), req.headers.get("if-match")
+    if none is not None:
+        if none.strip() != "*":
+            raise S3Error("NotImplemented", "Only If-None-Match: * makes a write conditional.")
+        if old is not None:
+            raise S3Error("PreconditionFailed", Condition="If-None-Match")
+    if match is not None:
+        if old is None:
+            raise S3Error("NoSuchKey", Key=req.key)
+        if match.strip() != "*" and match.strip().strip('"') != objects.etag_of(old).strip('"'):
+            raise S3Error("PreconditionFailed", Condition="If-Match")
+
+
+def placing(site: Site, req: Request, bucket: Bucket, draft: ObjectRow, staged: Any) -> Callable[[Any], ObjectRow]:
+    """The change that names the bytes."""
+
+    def work(index: Any) -> ObjectRow:
+        home = index.container(bucket.account.id, bucket.name)
+        if home is None or home.id != bucket.row.id:
+            raise S3Error("NoSuchBucket", BucketName=bucket.name)
+        now = Bucket(bucket.account, home)
+        old: ObjectRow | None = index.object(home.id, draft.name)
+        write_conditions(req, old)
+        newest = _newest(index, now, draft.name, old)
+        row = msgspec.structs.replace(draft, ts=max(site.now(), newest + 1))
+        if staged is not None:
+            row = msgspec.structs.replace(row, blob=index.keep(staged))
+        return versions.replace(index, now, row, old)
+
+    return work
+
+
+def _newest(index: Any, bucket: Bucket, key: str, old: ObjectRow | None) -> int:
+    if old is not None:
+        return old.ts
+    if not bucket.versioned:
+        return 0
+    found = index.list_versions(bucket.row.id, after=(key, versions.NEWEST), prefix=key, limit=1)
+    return found[0].version if found and found[0].name == key else 0
+
+
+async def put(site: Site, req: Request) -> Answer:
+    bucket = site.bucket(req, "s3:PutObject")
+    check_key(req.key)
+    meta = {**metadata_from(req), **own_facts(req)}
+    kind = req.headers.get("content-type") or "binary/octet-stream"
+    if "if-none-match" in req.headers or "if-match" in req.headers:
+        write_conditions(req, site.object(bucket, req.key))  # before the body is read, and again when it is named
+    async with taking(site, req, f"{bucket.account.name}/{bucket.name}/{req.key}", bucket.row.policy) as taken:
+        if taken.checksum:
+            meta[OBJECT + "checksum"] = taken.checksum
+        staged = taken.staged
+        draft = ObjectRow(bucket.row.id, req.key, 0, staged.size, staged.md5, kind, 0, meta)
+        row = await site.engine.change(placing(site, req, bucket, draft, staged))
+    headers = {"etag": objects.etag_of(row)}
+    if bucket.versioned == "Enabled":
+        headers["x-amz-version-id"] = versions.version_id(row)
+    if req.headers.keys() & _checksum_asked(req):
+        headers |= objects.checksum_headers(row)
+    return Answer(200, headers)
+
+
+def _checksum_asked(req: Request) -> set[str]:
+    return {"x-amz-trailer", *(checksums.PREFIX + n for n in checksums.SIZES)}
+
+
+async def copy(site: Site, req: Request) -> Answer:
+    """CopyObject: the bytes are shared where the whole is one blob; a large object's parts are written anew."""
+    bucket = site.bucket(req, "s3:PutObject")
+    check_key(req.key)
+    source_bucket, row = source(site, req)
+    directive = req.headers.get("x-amz-metadata-directive", "COPY").upper()
+    tags = req.headers.get("x-amz-tagging-directive", "COPY").upper()
+    if directive not in ("COPY", "REPLACE") or tags not in ("COPY", "REPLACE"):
+        raise S3Error("InvalidArgument", "Unknown metadata directive.", ArgumentName="x-amz-metadata-directive",
+                      ArgumentValue=directive)  # fmt: skip
+    same = (source_bucket.row.id, row.name) == (bucket.row.id, req.key)
+    itself = same and "versionId=" not in req.headers["x-amz-copy-source"]
+    storage = "x-amz-storage-class" in req.headers
+    if itself and directive == "COPY" and not storage:
+        raise S3Error("InvalidRequest", "This copy request is illegal because it is trying to copy an object to itself"
+                                        " without changing the object's metadata, storage class, website redirect"
+                                        " location or encryption attributes.")  # fmt: skip
+    said = own_facts(req)
+    given = metadata_from(req)
+    if directive == "COPY":
+        given = {k: v for k, v in row.meta.items() if k.startswith("x-object-meta-") or k in objects.KEPT}
+    if tags == "COPY" and OBJECT + "tags" in row.meta:
+        said[OBJECT + "tags"] = row.meta[OBJECT + "tags"]
+    kind = req.headers.get("content-type") if directive == "REPLACE" else row.type
+    meta = {**given, **said}
+    if OBJECT + "checksum" in row.meta and row.kind != "slo":
+        meta[OBJECT + "checksum"] = row.meta[OBJECT + "checksum"]
+    made = await _copied(site, req, bucket, source_bucket, row, meta, kind or "binary/octet-stream")
+    nodes: list[Node] = [("LastModified", objects.iso_time(made.ts)), ("ETag", objects.etag_of(made))]
+    headers = {}
+    if bucket.versioned == "Enabled":
+        headers["x-amz-version-id"] = versions.version_id(made)
+    if source_bucket.versioned:
+        headers["x-amz-copy-source-version-id"] = versions.version_id(row)
+    return xml("CopyObjectResult", nodes, headers=headers)
+
+
+def source(site: Site, req: Request) -> tuple[Bucket, ObjectRow]:
+    """What x-amz-copy-source names, where the caller may read it and its conditions hold."""
+    name, key, version = objects.source_of(req)
+    asked = Request("GET", "", "", name, key, {"versionId": version} if version is not None else {},
+                    {}, req.receive, req.request_id, req.client, req.secure, who=req.who)  # fmt: skip
+    found, row = objects.looked_up(site, asked, "s3:GetObjectVersion" if version is not None else "s3:GetObject")
+    site.check_owner(req, found, "x-amz-source-expected-bucket-owner")
+    objects.check_conditions(req, row, "x-amz-copy-source-")
+    return found, row
+
+
+async def _copied(
+    site: Site, req: Request, bucket: Bucket, source_bucket: Bucket, row: ObjectRow, meta: dict[str, str], kind: str
+) -> ObjectRow:
+    same_home = source_bucket.row.policy == bucket.row.policy
+    if row.kind != "slo" and same_home:
+
+        def share(index: Any) -> ObjectRow:
+            if row.blob and index.blob(row.blob) is None:
+                raise S3Error("NoSuchKey", Key=row.name)
+            draft = ObjectRow(bucket.row.id, req.key, 0, row.size, row.etag, kind, index.share(row.blob), meta)
+            return placing(site, req, bucket, draft, None)(index)
+
+        return await site.engine.change(share)
+    pieces = parts.content(site.engine, source_bucket.account.id, row)
+    size = sum(p.length for p in pieces)
+    if size > MOST_BYTES:
+        raise S3Error("InvalidRequest", "The specified copy source is larger than the maximum allowable size for a copy"
+                                        f" source: {MOST_BYTES}")  # fmt: skip
+    name = f"{bucket.account.name}/{bucket.name}/{req.key}"
+    async with site.engine.upload(name, bucket.row.policy, size) as up:
+        async for data in parts.stream(site.engine, pieces):
+            await up.feed(data)
+        staged = await up.finish()
+        draft = ObjectRow(bucket.row.id, req.key, 0, staged.size, staged.md5, kind, 0, meta)
+        return await site.engine.change(placing(site, req, bucket, draft, staged))
+
+
+def copy_range(req: Request, size: int) -> tuple[int, int]:
+    """x-amz-copy-source-range, which has to lie within the source."""
+    said = req.headers.get("x-amz-copy-source-range")
+    if said is None:
+        return 0, size
+    m = re.fullmatch(r"bytes=(\d+)-(\d+)", said)
+    if m is None or int(m[2]) < int(m[1]):
+        raise S3Error("InvalidArgument", "The x-amz-copy-source-range value must be of the form bytes=first-last where"
+                                         " first and last are the zero-based offsets of the first and last bytes",
+                      ArgumentName="x-amz-copy-source-range", ArgumentValue=said)  # fmt: skip
+    if int(m[2]) >= size:
+        raise S3Error("InvalidArgument", f"Range specified is not valid for source object of size: {size}",
+                      ArgumentName="x-amz-copy-source-range", ArgumentValue=said)  # fmt: skip
+    return int(m[1]), int(m[2]) + 1
