@@ -173,6 +173,16 @@ def test_a_collector_that_is_away_holds_up_nothing(tmp_path: Path) -> None:
     assert exporter.dropped >= 50
 
 
+def test_what_waits_is_sent_at_the_end(tmp_path: Path) -> None:
+    collector = Collector()
+    cloud = Whole(tmp_path, {"traces": {"otlp_endpoint": collector.url}})
+    cloud.cloud.port(Exporter)._pause_s = 60.0
+    cloud.call("GET", "/network/v2.0/networks", headers={"traceparent": CALLER})
+    cloud.close()
+    assert any(s["traceId"] == CALLER.split("-")[1] for s in collector.spans)
+    collector.close()
+
+
 def test_the_ring_is_bounded() -> None:
     from nutshell.core.events import Event
 

@@ -1,6 +1,7 @@
 """What `app.py` takes from the operator's API."""
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig
@@ -11,6 +12,13 @@ from nutshell.operator.fault_rules import Counts, FaultsConfig
 from nutshell.operator.recorder import Ring, TracesConfig
 from nutshell.operator.rulebook import Rulebook
 from nutshell.operator.service import operator as service
+
+
+class Ends(Protocol):
+    """Something that has a last thing to do."""
+
+    def close(self) -> None: ...
+
 
 config = FaultsConfig
 more_configs = (TracesConfig,)
@@ -37,11 +45,13 @@ def _record(cloud: Cloud, settings: TracesConfig) -> None:
 
         exporter = Exporter(settings.otlp_endpoint, settings.otlp_queue, cloud.settings[CloudConfig].region)
         ring.finished, ring.noted = exporter.finished, exporter.noted
-        cloud.ports[Exporter] = exporter
+        cloud.ports[Exporter] = cloud.ports[Ends] = exporter
 
 
 def loops(cloud: Cloud) -> Sequence[Loop]:
-    return []
+    """Nothing to do but at the end: what waits for the collector is sent."""
+    end = cloud.ports.get(Ends)
+    return [Loop("otlp", lambda cloud: None, every_s=3600.0, end=end.close)] if end is not None else []
 
 
 def seed(cloud: Cloud, tx: Tx) -> None:
