@@ -39,8 +39,13 @@ async def _assemble(site: Site, handle: Handler, inner: Handler, req: Request, m
     parts: list[Part] = []
     after, complete = "", False
     digest = hashlib.md5(usedforsecurity=False)
+    came_from = {"referer": req.headers["referer"]} if "referer" in req.headers else {}
+    if "," in req.headers.get("range", ""):  # several ranges of what may still grow are not served
+        req.headers.pop("range")
     while not complete:
-        page = await inner(req.sub("GET", container=container, obj="", query={"prefix": prefix, "marker": after}))
+        page = await inner(
+            req.sub("GET", container=container, obj="", query={"prefix": prefix, "marker": after}, headers=came_from)
+        )
         if not page.good:
             return page
         entries = page.entries or []

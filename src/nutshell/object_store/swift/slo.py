@@ -4,12 +4,14 @@ Source: Object Storage documentation, "Static large objects".
 """
 
 import asyncio
+import hashlib
 import json
 from typing import Any
 
 from nutshell.object_store.swift import bulk, concatenating, ranges, slo_manifests
 from nutshell.object_store.swift.checks import iso_time
 from nutshell.object_store.swift.messages import (
+    REASONS,
     ClientLeft,
     Handler,
     Refusal,
@@ -58,25 +60,32 @@ async def _read(handle: Handler, req: Request, answer: Response, manifest: str) 
             kept = json.loads(await answer.read())
             body = json.dumps(slo_manifests.as_sent(kept)).encode()
             headers.update({"content-type": headers["content-type"], "content-length": str(len(body))})
-            headers.pop("etag", None)
+            headers["etag"] = hashlib.md5(body, usedforsecurity=False).hexdigest()
             return Response(200, headers, body, row=row)
         answer.headers = {**headers, "content-type": "application/json; charset=utf-8"}
         answer.headers["content-length"] = row.meta.get(MANIFEST, str(len(answer.body)))
         return answer
     etag, size = row.meta.get(ETAG, ""), int(row.meta.get(SIZE, "0"))
     headers["etag"] = f'"{etag}"'
+    headers["x-manifest-etag"] = row.etag
     failed = ranges.condition(req, [etag], row.ts)
     if failed:
         return plain(failed, headers={"etag": headers["etag"], "last-modified": headers["last-modified"]})
-    if req.method == "HEAD":
+    part_number = req.query.get("part-number")
+    if req.method == "HEAD" and part_number is None:
         done = ranges.answer(req, headers, size, lambda a, b: one_piece(b""))
         done.row = row
         return done
-    kept = json.loads(await answer.read())
+    kept = await _manifest(handle, req, answer)
     parts = slo_manifests.parts_of(kept)
-    part_number = req.query.get("part-number")
     if part_number is not None:
-        _choose_part(req, headers, parts, part_number)
+        refused = _choose_part(req, headers, parts, (part_number, size))
+        if refused is not None:
+            return refused
+        if req.method == "HEAD":
+            start, end = (ranges.ranges_in(req.headers["range"], size) or [(0, 0)])[0]
+            headers |= {"content-length": str(end - start), "content-range": f"bytes {start}-{end - 1}/{size}"}
+            return Response(206, headers, row=row)
     asked = ranges.ranges_in(req.headers["range"], size) if "range" in req.headers else None
     first = None
     if asked != []:
@@ -87,8 +96,18 @@ async def _read(handle: Handler, req: Request, answer: Response, manifest: str) 
     return done
 
 
-def _choose_part(req: Request, headers: dict[str, str], parts: Any, text: str) -> None:
-    """?part-number=N: that segment's bytes."""
+async def _manifest(handle: Handler, req: Request, answer: Response) -> Any:
+    """What the manifest lists; a HEAD has not brought it along."""
+    if req.method == "HEAD":
+        query = {**req.query, "multipart-manifest": "get"}
+        query.pop("part-number", None)
+        answer = await handle(req.sub("GET", query=query, notes={"row": answer.row}))
+    return json.loads(await answer.read())
+
+
+def _choose_part(req: Request, headers: dict[str, str], parts: Any, asked: tuple[str, int]) -> Response | None:
+    """?part-number=N: that segment's bytes. A refusal where there is no such segment."""
+    text, size = asked
     if not text.isdecimal() or int(text) < 1:
         raise Refusal(400, "Part number must be an integer greater than 0")
     if "range" in req.headers:
@@ -96,9 +115,11 @@ def _choose_part(req: Request, headers: dict[str, str], parts: Any, text: str) -
     number = int(text)
     headers["x-parts-count"] = str(len(parts))
     if number > len(parts):
-        raise Refusal(416, headers={"x-parts-count": str(len(parts))})
+        said = {**headers, "content-range": f"bytes */{size}", "content-type": "text/html; charset=UTF-8"}
+        return plain(416, "The requested part number is not satisfiable", said)
     start = sum(p.length for p in parts[: number - 1])
     req.headers["range"] = f"bytes={start}-{start + parts[number - 1].length - 1}"
+    return None
 
 
 async def _write(handle: Handler, inner: Handler, req: Request) -> Response:
@@ -116,6 +137,14 @@ async def _write(handle: Handler, inner: Handler, req: Request) -> Response:
     said = slo_manifests.parse(raw, f"{req.container}/{req.obj}")
     kept, total, wrong = await _kept(handle, req, said)
     kind = bulk.report_type(req)
+    beating = is_true(req.query.get("heartbeat", ""))
+    if wrong and beating:
+        facts = {
+            "Response Status": bulk.line(400),
+            "Response Body": "\n".join(REASONS[400]),
+        }
+        told = bulk.report(kind, facts, wrong, status=202, upload=True, lead=b" \r\n\r\n")
+        return Response(202, told.headers, stream=one_piece(told.body))
     if wrong:
         return bulk.report(kind, {}, wrong, status=400, upload=True)
     etag = slo_manifests.etag_of(kept)
@@ -146,10 +175,11 @@ async def _write(handle: Handler, inner: Handler, req: Request) -> Response:
     if not answer.good:
         return answer
     answer.headers["etag"] = f'"{etag}"'
-    if is_true(req.query.get("heartbeat", "")):
+    if beating:
         facts = {"Response Status": f"{answer.status} Created", "Response Body": "", "Etag": answer.headers["etag"],
                  "Last Modified": answer.headers["last-modified"]}  # fmt: skip
-        return bulk.report(kind, facts, [], status=202, upload=True, lead=b" \r\n\r\n")
+        said_so = bulk.report(kind, facts, [], status=202, upload=True, lead=b" \r\n\r\n")
+        return Response(202, said_so.headers, stream=one_piece(said_so.body))
     return answer
 
 

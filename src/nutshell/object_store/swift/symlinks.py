@@ -67,10 +67,11 @@ async def _write(handle: Handler, inner: Handler, req: Request) -> Response:
     if account != req.account:
         headers[ACCOUNT] = account
     size = 0
+    more: dict[str, object] = {}
     etag = req.headers.get("x-symlink-target-etag", "").strip('"')
     said: dict[str, str] = {}
     if etag:
-        size, kind = await _check(handle, req, (account, container, obj), etag)
+        size, kind, more = await _check(handle, req, (account, container, obj), etag)
         headers |= {ETAG: etag, SIZE: str(size)}
         headers.setdefault("content-type", kind)
         said["x-symlink-target-etag"] = etag
@@ -79,7 +80,7 @@ async def _write(handle: Handler, inner: Handler, req: Request) -> Response:
     headers.setdefault("content-type", "application/symlink")
     shown: dict[str, object] = {"symlink_path": quote(f"/{account}/{container}/{obj}")}
     if etag:
-        shown |= {"symlink_etag": etag, "symlink_bytes": size}
+        shown |= {"symlink_etag": etag, "symlink_bytes": size, **more}
     notes = {**req.notes, "inside": True, "footer": {**req.notes.get("footer", {}), "kind": "symlink", "shown": shown}}
     answer = await inner(req.sub("PUT", headers=headers, query=dict(req.query), body=req.chunks(), notes=notes))
     if answer.good:
@@ -90,13 +91,15 @@ async def _write(handle: Handler, inner: Handler, req: Request) -> Response:
     return answer
 
 
-async def _check(handle: Handler, req: Request, target: tuple[str, str, str], etag: str) -> tuple[int, str]:
-    """The target's size and type, if it is what the link says it is. 404, 409."""
+async def _check(
+    handle: Handler, req: Request, target: tuple[str, str, str], etag: str, depth: int = 0
+) -> tuple[int, str, dict[str, object]]:
+    """The target's size, type and further members of listings, if it is what the link says it is. 409."""
+    if depth > DEEPEST:
+        raise Refusal(409, f"Too many levels of symbolic links, maximum allowed is {DEEPEST}")
     account, container, obj = target
     try:
-        found = await handle(
-            req.sub("HEAD", account=account, container=container, obj=obj, notes={"trusted_loop": True})
-        )
+        found = await handle(req.sub("HEAD", account=account, container=container, obj=obj, query={"symlink": "get"}))
     except Refusal as why:
         found = why.response()
     if found.status == 404:
@@ -104,11 +107,19 @@ async def _check(handle: Handler, req: Request, target: tuple[str, str, str], et
     if not found.good:
         return_status = found.status
         raise Refusal(return_status)
-    said = found.headers.get("etag", "").strip('"')
+    row = found.row
+    static = row is not None and row.kind == "symlink" and ETAG in row.meta
+    said = row.meta[ETAG] if static else found.headers.get("etag", "").strip('"')
+    where = {"content-location": quote(f"/{req.version}/{account}/{container}/{obj}")}
+    if static and said != etag:
+        raise Refusal(409, "X-Symlink-Target-Etag headers do not match", where)
     if said != etag:
-        raise Refusal(409, f"Object Etag {said!r} does not match X-Symlink-Target-Etag header {etag!r}")
-    size = found.row.size if found.row is not None else int(found.headers.get("content-length", "0"))
-    return int(size), found.headers["content-type"]
+        raise Refusal(409, f"Object Etag {said!r} does not match X-Symlink-Target-Etag header {etag!r}", where)
+    if static:
+        onward, _, name = unquote(row.meta[TARGET]).partition("/")
+        return await _check(handle, req, (row.meta.get(ACCOUNT, account), onward, name), etag, depth + 1)
+    size = row.size if row is not None else int(found.headers.get("content-length", "0"))
+    return int(size), found.headers["content-type"], dict(row.shown) if row is not None and row.kind == "slo" else {}
 
 
 def _itself(answer: Response) -> Response:
@@ -127,7 +138,7 @@ def _itself(answer: Response) -> Response:
 async def _follow(handle: Handler, req: Request, answer: Response) -> Response:
     row = answer.row
     depth = req.notes.get("links", 0)
-    if depth >= DEEPEST and ETAG not in row.meta:
+    if depth >= DEEPEST:
         raise Refusal(409, f"Too many levels of symbolic links, maximum allowed is {DEEPEST}")
     container, _, obj = unquote(row.meta[TARGET]).partition("/")
     account = row.meta.get(ACCOUNT, req.account)
@@ -141,14 +152,16 @@ async def _follow(handle: Handler, req: Request, answer: Response) -> Response:
             headers=dict(req.headers),
             query={k: v for k, v in req.query.items() if k != "version-id"},
             allow=allow,
-            notes={**{k: v for k, v in req.notes.items() if k != "row"}, "links": depth + (ETAG not in row.meta)},
+            notes={**{k: v for k, v in req.notes.items() if k != "row"}, "links": depth + 1},
         ),
     )
     if ETAG in row.meta and found.status < 400:
         etag = found.row.etag if found.row is not None else found.headers.get("etag", "").strip('"')
         also = found.row.meta.get("x-object-sysmeta-slo-etag", "") if found.row is not None else ""
         if row.meta[ETAG] not in (etag, also) and found.row is not None and found.row.kind != "symlink":
-            raise Refusal(409, f"Object Etag {etag!r} does not match X-Symlink-Target-Etag header {row.meta[ETAG]!r}")
+            why = f"Object Etag {etag!r} does not match X-Symlink-Target-Etag header {row.meta[ETAG]!r}"
+            where = quote(f"/{req.version}/{account}/{container}/{obj}")
+            raise Refusal(409, why, {"content-location": where})
     found.headers.setdefault("content-location", quote(f"/{req.version}/{account}/{container}/{obj}"))
     return found
 
@@ -172,5 +185,5 @@ async def _post(site: Site, inner: Handler, req: Request) -> Response:
     return plain(
         307,
         "The requested POST was applied to a symlink. POST directly to the target to apply requested metadata.",
-        {"location": req.mount + target},
+        {"location": req.mount + target, **({"x-symlink-target-etag": row.meta[ETAG]} if ETAG in row.meta else {})},
     )

@@ -13,6 +13,7 @@ import msgspec
 
 from nutshell.object_store.rows import TICKS, ContainerRow, ObjectRow, timestamp
 from nutshell.object_store.swift import checks, listings
+from nutshell.object_store.swift.authorize import denied
 from nutshell.object_store.swift.messages import Handler, Refusal, Request, Response, is_true, plain
 from nutshell.object_store.swift.site import Site
 
@@ -63,6 +64,8 @@ async def _list(site: Site, inner: Handler, req: Request) -> Response:
     accept = req.headers.get("accept", "*/*")
     if not any(a.split(";")[0].strip() in ("*/*", "application/*", "application/json", "") for a in accept.split(",")):
         raise Refusal(406)
+    if req.query.get("format", "json").lower() != "json":
+        raise Refusal(406)
     limit = checks.listing_limit(req, checks.LIMITS["container_listing_limit"])
     marker, version_marker = req.query.get("marker", ""), req.query.get("version_marker")
     if version_marker is not None and not marker:
@@ -100,7 +103,7 @@ def _entries(site: Site, req: Request, row: ContainerRow, after: tuple[str, int]
                     folders.add(folder)
                     out.append({"subdir": folder})
             else:
-                out.append(_entry(site, row, one, current, one.name != latest))
+                out.append(_entry(site, row, one, current, (one.name != latest, reverse)))
                 latest = one.name
             if len(out) >= limit:
                 break
@@ -133,12 +136,15 @@ def _page(
     return site.engine.read(work)
 
 
-def _entry(site: Site, container: ContainerRow, row: ObjectRow, current: bool, first: bool) -> dict[str, Any]:
+def _entry(
+    site: Site, container: ContainerRow, row: ObjectRow, current: bool, order: tuple[bool, bool]
+) -> dict[str, Any]:
+    first, reverse = order
     entry = listings.entry_of(row)
     entry["version_id"] = timestamp(row.version) if row.version else "null"
     if current:
         entry["is_latest"] = True
-    elif row.kind == "marker" and first:
+    elif row.kind == "marker" and (first or reverse):
         entry["is_latest"] = site.engine.read(lambda i: _newest(i, container.id, row))
     else:
         entry["is_latest"] = False
@@ -244,11 +250,13 @@ async def _one_version(
     version = 0 if asked == "null" else _version(asked, "Invalid version parameter")
     if req.method == "PUT":
         return await _restore(site, req, version)
-    if req.method == "DELETE" and version:
+    if req.method == "DELETE":
         return await _drop(site, req, version, asked)
     if req.method not in ("GET", "HEAD"):
         return await inner(req)
     _, found = site.container(req)
+    if not req.owner:
+        raise denied(req)
     row = site.engine.read(lambda i: find_version(i, found.id, req.obj, version))
     if row is None:
         raise Refusal(404)
@@ -276,6 +284,12 @@ async def _drop(site: Site, req: Request, version: int, asked: str) -> Response:
     def work(index: Any) -> str:
         row = index.object(container.id, req.obj)
         if row is not None and row.version == version:
+            index.drop_object(row)
+            return "null"
+        if not version:  # there is no nameless version: nothing goes for good, only the present one becomes the past
+            if row is None:
+                raise Refusal(404)
+            past(index, row)
             index.drop_object(row)
             return "null"
         old = index.version(container.id, req.obj, version)
