@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 import nutshell
-from nutshell.cli import identity_keys, image_copies, operating
+from nutshell.cli import identity_keys, image_copies, object_devices, operating
 from nutshell.cli.options import find_places as _places
 from nutshell.cli.options import refusals as _refusals
 from nutshell.cli.options import state as _state
@@ -244,5 +244,10 @@ def build_tiny(target: Path) -> None:
         click.echo(f"wrote {target}")
 
 
-for _command in (*operating.COMMANDS, *identity_keys.COMMANDS, *image_copies.COMMANDS):
+for _command in (
+    *operating.COMMANDS,
+    *identity_keys.COMMANDS,
+    *image_copies.COMMANDS,
+    object_devices.object_store,
+):
     cli.add_command(_command)

@@ -8,7 +8,7 @@ from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig
 from nutshell.core.reconcile import Loop
 from nutshell.core.store import Tx
-from nutshell.object_store import background
+from nutshell.object_store import administration, background
 from nutshell.object_store.engine.devices import Policy
 from nutshell.object_store.port import Keeping, ObjectEngine
 from nutshell.object_store.s3 import wiring as s3_wiring
@@ -16,6 +16,7 @@ from nutshell.object_store.service import objects as service
 from nutshell.object_store.settings import ObjectStoreConfig
 
 quotas: Mapping[str, int] = {}
+ROUTES_IN = (administration,)  # imported for the routes it declares
 
 
 config = ObjectStoreConfig

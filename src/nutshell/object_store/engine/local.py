@@ -187,13 +187,13 @@ class LocalEngine:
 
     def targets(self, key: int, policy: int, size: int) -> list[Device]:
         """Where bytes of that name go now. NoRoom when nothing takes them."""
-        room = self._free_bytes()
+        room = self.free_bytes()
         able = [d for d in self.spread() if room.get(d.name, 0) - size >= self.settings.reserve_bytes]
         if not able:
             raise NoRoom("no device has room for these bytes")
         return choose(key, self.policies[policy].replicas, able)
 
-    def _free_bytes(self) -> dict[str, int]:
+    def free_bytes(self) -> dict[str, int]:
         """Looked up twice a second."""
         at, known = self._room
         now = time.monotonic()

@@ -93,7 +93,9 @@ class Application:
     async def _send(method: str, answer: Response, send: t.Any) -> int:
         headers = answer.headers
         known = answer.stream is None and not answer.path
-        if known and answer.status not in (204, 304):
+        if method == "HEAD" and answer.status >= 400:
+            headers["content-length"] = "0"
+        elif known and answer.status not in (204, 304):
             headers.setdefault("content-length", str(len(answer.body)))
         start = {
             "type": "http.response.start",

@@ -3,7 +3,7 @@
 A whole plain object shares its bytes with its copy; everything else is read and written anew.
 """
 
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote_to_bytes
 
 from nutshell.object_store.swift import checks
 from nutshell.object_store.swift.messages import Handler, Refusal, Request, Response, is_true, one_piece, plain
@@ -26,15 +26,23 @@ def copies(site: Site, inner: Handler) -> Handler:
     return handle
 
 
+def _text(value: str) -> str:
+    """What a header says, percent-encoded or not."""
+    try:
+        return unquote_to_bytes(value.encode("latin1")).decode()
+    except UnicodeDecodeError:
+        raise Refusal(412, "Invalid UTF8 or contains NULL") from None
+
+
 def _path(text: str, name: str) -> tuple[str, str]:
-    container, slash, obj = unquote(text).removeprefix("/").partition("/")
+    container, slash, obj = _text(text).removeprefix("/").partition("/")
     if not slash or not container or not obj:
         raise Refusal(412, f"{name} header must be of the form <container name>/<object name>")
     return container, obj
 
 
 def _account(text: str) -> str:
-    name = unquote(text)
+    name = _text(text)
     if "/" in name:
         raise Refusal(412, "Account name cannot contain slashes")
     if not name:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
 import msgspec
 
-from nutshell.object_store.rows import AccountRow, ContainerRow
+from nutshell.object_store.rows import AccountRow, ContainerRow, timestamp
 from nutshell.object_store.swift.checks import iso_time
 from nutshell.object_store.swift.messages import Refusal, Request, Response, is_true, unwire
 from nutshell.object_store.swift.site import Site
@@ -62,7 +63,15 @@ def objects(site: Site, req: Request, container: ContainerRow, limit: int) -> li
         )
 
     found = walk(page, lambda r: r.name, (after, until, prefix), delimiter, limit, reverse, keep=path is None)
-    return [{"subdir": one} if isinstance(one, str) else entry_of(one) for one in found]
+    place = quote(f"/{req.version}/{req.account}/{req.container}/")
+    return [{"subdir": one} if isinstance(one, str) else _present(one, place) for one in found]
+
+
+def _present(row: Any, place: str) -> dict[str, Any]:
+    """Where versions are kept, the present one's address is shown."""
+    if not row.version:
+        return entry_of(row)
+    return {**entry_of(row), "symlink_path": f"{place}{quote(row.name)}?version-id={timestamp(row.version)}"}
 
 
 def entry_of(row: Any) -> dict[str, Any]:

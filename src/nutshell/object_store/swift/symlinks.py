@@ -21,6 +21,7 @@ def symlinks(site: Site, inner: Handler) -> Handler:
         itself = req.query.get("symlink", "") == "get"
         if req.method in ("GET", "HEAD"):
             answer = await inner(req)
+            _compare(req, answer)
             if answer.row is None or answer.row.kind != "symlink" or "x-symlink-target" in answer.headers:
                 return answer
             return _itself(answer) if itself else await _follow(handle, req, answer)
@@ -35,10 +36,21 @@ def symlinks(site: Site, inner: Handler) -> Handler:
     return handle
 
 
+def _compare(req: Request, answer: Response) -> None:
+    """409 when a static link led here and this is not what it was made for."""
+    wanted, row = req.notes.get("must_be"), answer.row
+    if not wanted or row is None:
+        return
+    said = row.meta[ETAG] if row.kind == "symlink" and ETAG in row.meta else row.etag
+    if said != wanted:
+        why = f"Object Etag {said!r} does not match X-Symlink-Target-Etag header {wanted!r}"
+        raise Refusal(409, why, {"content-location": quote(f"/{req.version}/{req.account}/{req.container}/{req.obj}")})
+
+
 def _with_addresses(req: Request, answer: Response) -> Response:
     """Listings say where a link leads as a path of the API."""
     for entry in answer.entries or ():
-        if "symlink_path" in entry:
+        if "symlink_path" in entry and not entry["symlink_path"].startswith(f"/{req.version}/"):
             entry["symlink_path"] = f"/{req.version}" + entry["symlink_path"]
     return answer
 
@@ -152,16 +164,13 @@ async def _follow(handle: Handler, req: Request, answer: Response) -> Response:
             headers=dict(req.headers),
             query={k: v for k, v in req.query.items() if k != "version-id"},
             allow=allow,
-            notes={**{k: v for k, v in req.notes.items() if k != "row"}, "links": depth + 1},
+            notes={
+                **{k: v for k, v in req.notes.items() if k != "row"},
+                "links": depth + 1,
+                "must_be": row.meta.get(ETAG),
+            },
         ),
     )
-    if ETAG in row.meta and found.status < 400:
-        etag = found.row.etag if found.row is not None else found.headers.get("etag", "").strip('"')
-        also = found.row.meta.get("x-object-sysmeta-slo-etag", "") if found.row is not None else ""
-        if row.meta[ETAG] not in (etag, also) and found.row is not None and found.row.kind != "symlink":
-            why = f"Object Etag {etag!r} does not match X-Symlink-Target-Etag header {row.meta[ETAG]!r}"
-            where = quote(f"/{req.version}/{account}/{container}/{obj}")
-            raise Refusal(409, why, {"content-location": where})
     found.headers.setdefault("content-location", quote(f"/{req.version}/{account}/{container}/{obj}"))
     return found
 

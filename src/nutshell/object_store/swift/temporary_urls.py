@@ -34,12 +34,14 @@ def temporary_urls(site: Site, inner: Handler) -> Handler:
             for name in REFUSED:
                 if name in req.headers:
                     raise Refusal(400, f"The header {name.title()!r} is not allowed in this tempurl")
-        account, container = req.account, req.container
+        account, container, signed = req.account, req.container, dict(req.query)
         req.headers.pop("x-timestamp", None)
         req.query = {k: v for k, v in req.query.items() if k in ("temp_url_prefix", "filename", "inline")}
         shown = dict(req.query)
         req.query.clear()
         req.notes["temporary"] = True
+        if "temp_url_prefix" in shown:
+            req.notes["temporary_query"] = (_links(signed), shown["temp_url_prefix"])
         req.allow = lambda r: r.account == account and (scope == "account" or r.container == container)
         try:
             answer = await inner(req)
@@ -138,6 +140,13 @@ def _scope(site: Site, req: Request, expires: int) -> str | None:
                 if hmac.compare_digest(made, signature):
                     return scope
     return None
+
+
+def _links(signed: dict[str, str]) -> str:
+    """What the links of a listing carry on, so that they open, too."""
+    names = ("temp_url_prefix", "temp_url_expires", "temp_url_sig", "temp_url_ip_range")
+    parts = [f"{n}={quote(signed[n], safe='/') if n != 'temp_url_sig' else signed[n]}" for n in names if n in signed]
+    return "?" + "&amp;".join([*parts, *(["inline"] if "inline" in signed else [])])
 
 
 def _dispose(req: Request, answer: Response, shown: dict[str, str]) -> None:
