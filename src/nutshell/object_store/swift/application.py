@@ -40,7 +40,7 @@ class Application:
             await send({"type": "websocket.close", "code": 4404})
             return
         started = time.perf_counter()
-        trans_id = f"tx{os.urandom(10).hex()}-{int(time.time()):010x}"
+        trans_id = f"tx{os.urandom(11).hex()[:21]}-{int(time.time()):010x}"
         req: Request | None = None
         try:
             req = read_request(self.site.cloud, scope, receive, trans_id)
