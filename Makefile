@@ -89,6 +89,7 @@ conformance: $(VENV)/installed .venv-tempest/installed $(if $(REAL),debian)
 
 # A real Keystone (an environment of its own, from PyPI) and ours get the same requests; differences are printed.
 oracle-identity: $(VENV)/tested
+	$(BIN)/python tests/conformance/oracle/policies.py --venv .venv-keystone
 	$(BIN)/python tests/conformance/oracle/identity.py --venv .venv-keystone
 
 docs: $(VENV)/installed

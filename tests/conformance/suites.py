@@ -58,8 +58,15 @@ LAX = {
     "image.images_manifest_file": "@MANIFEST@",
     "image-feature-enabled.store_weight_enabled": "true",
 }
+PASSWORDS = "[identity]\nlockout_attempts = 2\nlockout_duration_s = 5\npassword_history = 2\n"
+RULES = {
+    "identity-feature-enabled.security_compliance": "true",
+    "identity.user_lockout_failure_attempts": "2",
+    "identity.user_lockout_duration": "5",
+    "identity.user_unique_last_password_count": "2",
+}
 SUITES = (
-    Suite("identity", f"{TEMPEST}, identity", "identity"),
+    Suite("identity", f"{TEMPEST}, identity, with password rules", "identity", settings=PASSWORDS, flags=RULES),
     Suite("image", f"{TEMPEST}, image: one store, strict", "image", settings=ONE_STORE, flags=STRICT),
     Suite("image-stores", f"{TEMPEST}, image: stores, lax", "image", settings=STORES, flags=LAX, list="image"),
     Suite("compute", f"{TEMPEST}, compute"),

@@ -188,3 +188,14 @@ def test_the_json_home_lists_addresses_that_are_there(rig: Rig) -> None:
         path = one.get("href") or re.sub(r"\{\w+\}", "x", one["href-template"])
         assert router.find("/identity/v3" + path) is not None, path
     assert rig.get("/identity/", Accept="application/json-home").json()["resources"]
+
+
+def test_all_tokens_of_a_user_end_at_once(rig: Rig) -> None:
+    user_id, _ = rig.member("many-tokens")
+    tokens = [rig.login("many-tokens", "many-tokens", project="demo") for _ in range(2)]
+    other = rig.member("another-one") and rig.login("another-one", "another-one", project="demo")
+    assert rig.delete(f"/users/{user_id}/tokens", token=other).status_code == 403
+    assert rig.delete(f"/users/{user_id}/tokens", token=tokens[0]).status_code == 204
+    assert [rig.check(t) for t in tokens] == [404, 404]
+    assert rig.check(other) == 200
+    assert rig.delete("/users/none/tokens").status_code == 404

@@ -161,7 +161,13 @@ def _target(ask: Ask[Any]) -> dict[str, Any]:
     row = ask.tx.get(Limit, ask.params["id"])
     ask.target = row
     project = ask.tx.get(Project, row.project_id) if row is not None else None
-    return flat("limit", row, project_domain_id=project.domain_id if project else None)
+    if row is None:
+        return {}
+    return {
+        **flat("limit", row),
+        "target.limit.domain.id": row.domain_id or "None",
+        "target.limit.project.domain_id": project.domain_id if project is not None else "None",
+    }
 
 
 @call("GET", "/limits/model", "get_limit_model")

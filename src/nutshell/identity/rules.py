@@ -49,6 +49,7 @@ _RULES: dict[str, str] = {
     "get_auth_system": "",
     "check_token": f"{READ} or user_id:%(target.token.user_id)s",
     "validate_token": f"{READ} or role:service or user_id:%(target.token.user_id)s",
+    "revoke_tokens_for_user": f"{ADMIN} or {OWNER}",
     "revoke_token": f"{ADMIN} or user_id:%(target.token.user_id)s",
     "list_revoke_events": f"{ADMIN} or role:service",
     "revocation_list": f"{ADMIN} or role:service",
@@ -130,7 +131,7 @@ _RULES: dict[str, str] = {
     "delete_trust": f"{ADMIN} or {_TRUSTOR}",
     # limits
     **dict.fromkeys(("get_limit_model", "list_limits", "get_registered_limit", "list_registered_limits"), ""),
-    "get_limit": f"{READ} or domain_id:%(target.limit.domain_id)s or domain_id:%(target.limit.project_domain_id)s"
+    "get_limit": f"{READ} or domain_id:%(target.limit.domain.id)s or domain_id:%(target.limit.project.domain_id)s"
     " or (project_id:%(target.limit.project_id)s and not None:%(target.limit.project_id)s)",
     **dict.fromkeys(("create_limits", "update_limit", "delete_limit"), ADMIN),
     **dict.fromkeys(("create_registered_limits", "update_registered_limit", "delete_registered_limit"), ADMIN),

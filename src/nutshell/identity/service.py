@@ -104,7 +104,7 @@ def call(
 def check_change(ask: Ask[Any]) -> None:
     """400 for an update that says nothing (a project's may), or names another id than its address."""
     given, extra = ask.given, ask.given.get("extra") or {}
-    if "id" in extra and extra["id"] != ask.params.get("id"):
+    if "id" in extra and extra["id"] != ask.params.get("id") and "/domains/" not in ask.path:
         raise BadRequest("Cannot change ID", field="id")
     if not extra and not (given.keys() - {"extra"}) and ask.path.rpartition("/")[0].rpartition("/")[2] != "projects":
         raise BadRequest("Invalid input for field 'body': it changes nothing.")

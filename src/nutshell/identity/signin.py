@@ -13,7 +13,7 @@ from nutshell.core.cloud import Cloud
 from nutshell.core.errors import BadRequest, Unauthorized
 from nutshell.core.store import Tx
 from nutshell.identity.application_credentials import ApplicationCredential
-from nutshell.identity.auth_request import Auth, CredentialProof, Named, UserProof
+from nutshell.identity.auth_request import Auth, CredentialProof, Named, Scope, UserProof
 from nutshell.identity.authority import Authority
 from nutshell.identity.credentials import Credential, Vault
 from nutshell.identity.errors import ForbiddenAction, Missing, PasswordExpired, UnknownMethod
@@ -58,7 +58,7 @@ async def prove(cloud: Cloud, auth: Auth, source: str = "") -> Proven:
         elif method == "totp" and given.totp is not None:
             one = await _by_totp(cloud, given.totp.user, source)
         elif method == "token" and given.token is not None:
-            one = _by_token(cloud, given.token.id)
+            one = _by_token(cloud, given.token.id, auth)
         elif method == "application_credential" and given.application_credential is not None:
             one = await _by_credential(cloud, given.application_credential, source)
         elif method in SIGN_IN:
@@ -216,12 +216,15 @@ async def _by_totp(cloud: Cloud, proof: UserProof, source: str) -> Proven:
     )
 
 
-def _by_token(cloud: Cloud, token: str) -> Proven:
+def _by_token(cloud: Cloud, token: str, auth: Auth) -> Proven:
     try:
         session = cloud.port(Authority).session(token)
     except Unauthorized:
         raise Missing(kind="token", id="") from None
     claims = session.claims
+    wanted = auth.scope if isinstance(auth.scope, Scope) else Scope()
+    if claims.scope == "system" and (wanted.project or wanted.domain):
+        raise ForbiddenAction(rule="Using a system-scoped token to create a project-scoped or domain-scoped token.")
     if claims.trust_id:
         raise ForbiddenAction(rule="Using trust-scoped token to create another token.")
     if claims.app_credential_id or "ec2credential" in claims.methods:  # what was delegated cannot be widened

@@ -149,6 +149,12 @@ def list_projects_of(ask: Ask[Any]) -> Any:
     }
 
 
+@call("DELETE", "/users/{id}/tokens", "revoke_tokens_for_user", target=user_target, http=204)
+def revoke_all(ask: Ask[Any]) -> None:
+    """Every token that the user has ends."""
+    ask.tx.put(found(ask, User), tokens_after=ask.cloud.clock.real())
+
+
 @call("GET", "/auth/tokens/OS-PKI/revoked", "revocation_list")
 def list_revoked(ask: Ask[Any]) -> Any:
     raise Forbidden("You are not authorized to perform the requested action.")

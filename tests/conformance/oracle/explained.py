@@ -62,4 +62,13 @@ EXPLAINED: list[tuple[str, str]] = [
     ),
     (r"protocols  \| 200 → 404", "an identity provider that does not exist has no protocols to list"),
     (r"(POST|PATCH|DELETE) /policies.*\| 400 → 405", "405 where the method does not exist"),
+    (r"GET /(services|users|limits)[/?]?.* \| \.(services|users|limits)\[\]\.", "the order of rows"),
+    (
+        r"identity_providers/(refused|oracle-wrong|<odd>).*(empty|no body|as admin|as system)",
+        "an object is asked for, though it may be empty",
+    ),
+    (r"PATCH /projects/<project> body: (empty|no body)", "an object is asked for, though it may be empty"),
+    (r"/credentials.*user_id: empty", "a credential has an owner"),
+    (r"mappings\?limit=z", "a limit is a number in every collection"),
+    (r"trusts odd \| \.trust\.odd", "members of a trust that nobody knows are left out"),
 ]
