@@ -137,7 +137,7 @@ def detach_old(ask: Ask[Volume], attachment_id: str | None) -> None:
     mine = tx.find(VolumeAttachment, volume_id=row.id)
     if attachment_id:
         mine = [a for a in mine if a.id == attachment_id]
-        if not mine and ask.tx.get(VolumeAttachment, attachment_id) is not None:
+        if not mine and tx.one(VolumeAttachment, id=attachment_id, project_id=row.project_id) is not None:
             raise InvalidInput("Mismatched volume and attachment")
         if not mine:
             raise NotFound(kind="Volume attachment", id=attachment_id)
