@@ -12,7 +12,7 @@ OPTIONS := $(if $(STATE),--state $(STATE))
 DEBIAN := qemu-system-x86 qemu-utils libnftables1 dnsmasq-base e2fsprogs dosfstools \
     syslinux syslinux-common mtools openssh-client iputils-ping
 
-.PHONY: oracle-identity help demo up down test test-postgres kill-farm real check bench bench-peers conformance docs clean debian
+.PHONY: oracle-identity help demo up down test test-postgres kill-farm real check bench bench-peers conformance fuzz docs clean debian
 
 help:
 	@echo "make demo    a real server on a real network with a real volume, shown step by step (as root)"
@@ -74,6 +74,13 @@ bench: $(VENV)/tested
 # Beside real OpenStack from PyPI, installed and started on request (as root; the first time takes minutes).
 bench-peers: $(VENV)/tested
 	$(BIN)/python bench/peers/compare.py $(if $(ONLY),--only $(ONLY))
+
+# Longer than in `make test`: MINUTES for each kind, from SEED on (docs/FUZZ.md).
+fuzz: $(VENV)/tested
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[fuzz]'
+	NUTSHELL_FUZZ_MINUTES=$(or $(MINUTES),5) NUTSHELL_FUZZ_SEED=$(or $(SEED),2) \
+	    $(BIN)/python -m pytest tests/fuzz tests/image/test_inspector_fuzz.py
+	PYTHONPATH=. $(BIN)/python -m tests.fuzz.with_schemathesis $(or $(SEED),2) $(or $(MINUTES),5)
 
 # OpenStack's own tests, in an environment of their own: their dependencies are not ours.
 TEMPEST := tempest==47.0.0 keystone-tempest-plugin==0.22.0 glance-tempest-plugin==0.17.0 \

@@ -101,6 +101,8 @@ def _network(world: World, side: Side) -> None:
     ids["security_group_rule"] = rule["id"]
     pool = make("subnetpool", "subnetpools", name=f"{name}-pool", prefixes=["10.80.0.0/16"], default_prefixlen=24)
     ids["subnetpool"] = pool["id"]
+    scope = make("address_scope", "address-scopes", name=f"{name}-scope", ip_version=6)
+    ids["address_scope"] = scope["id"]
     third = "3" * 32
     policy = {"object_type": "network", "object_id": ids["network"], "action": "access_as_shared",
               "target_tenant": third}  # fmt: skip

@@ -152,3 +152,10 @@ def test_a_body_that_does_not_come_is_not_waited_for() -> None:
     with pytest.raises(RequestTimedOut):
         asyncio.run(read_body(receive, 10, wait_s=0.05))
     assert time.monotonic() - begun < 5
+
+
+def test_detaching_tells_nothing_of_another_projects_attachment(two: Two) -> None:
+    path, told = f"/volume/v3/volumes/{two.own.ids['volume']}/action", set()
+    for value in (two.victim.ids["attachment"], missing("attachment", two.victim.ids["attachment"])):
+        told.add(two.world.call("POST", path, {"os-detach": {"attachment_id": value}}, token=two.own.token).status)
+    assert told == {404}
