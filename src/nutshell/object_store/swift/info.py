@@ -1,5 +1,7 @@
 """/info (what this cluster can do), /healthcheck and /crossdomain.xml."""
 
+import os
+import time
 import typing as t
 
 import msgspec
@@ -73,6 +75,7 @@ class Pages:
     async def __call__(self, scope: t.Any, receive: t.Any, send: t.Any) -> None:
         answer = self._answer(scope.get("method", ""), scope["path"].removeprefix("/object-store").strip("/"))
         answer.headers["content-length"] = str(len(answer.body))
+        answer.headers["x-trans-id"] = f"tx{os.urandom(11).hex()[:21]}-{int(time.time()):010x}"
         said = [(k.encode("latin1"), v.encode("latin1")) for k, v in answer.headers.items()]
         await send({"type": "http.response.start", "status": answer.status, "headers": said})
         await send({"type": "http.response.body", "body": b"" if scope.get("method") == "HEAD" else answer.body})

@@ -90,7 +90,7 @@ def _check(site: Site, req: Request, account: AccountRow, container: ContainerRo
         mine = [u for i, u in by_policy.items() if not policy or i == index]
         if policy and (container is None or container.policy != index):
             continue
-        counts = "count" in name
+        counts = "quota-count" in name  # "account" has a count in it, too
         used_now = sum(u.objects if counts else u.bytes for u in mine)
         if used_now + (1 if counts else size) > int(value):
             raise Refusal(413, "Upload exceeds policy quota." if policy else "Upload exceeds quota.")
