@@ -404,3 +404,12 @@ def test_an_operator_may_let_formatless_data_be_declared_as_anything_but_nothing
         assert put_data(running, cut["id"], (tmp_path / "real").read_bytes()[:50]).status_code == 415
     finally:
         running.close()
+
+
+def test_the_sdk_may_forget_stores_but_not_set_them(cloud: app.Running) -> None:
+    image_id = make(cloud, **BARE)["id"]
+    assert put_data(cloud, image_id, b"x").status_code == 204
+    rename = {"op": "replace", "path": "/name", "value": "new"}
+    found = patch(cloud, image_id, rename, {"op": "remove", "path": "/stores"}).json()
+    assert (found["name"], found["stores"]) == ("new", "file")
+    assert patch(cloud, image_id, {"op": "replace", "path": "/stores", "value": "x"}).status_code == 403

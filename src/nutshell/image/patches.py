@@ -18,6 +18,8 @@ READ_ONLY = (
     "created_at", "updated_at", "status", "checksum", "size", "virtual_size", "direct_url", "self", "file", "schema",
     "id", "os_hash_algo", "os_hash_value", "stores",
 )  # fmt: skip
+# openstacksdk does not know of `stores` and asks, with every change, that what it does not know be removed.
+FORGOTTEN = ({"op": "remove", "path": "/stores"},)
 RESERVED = ("location", "deleted", "deleted_at")
 RESERVED_PREFIX = "os_glance"
 POINTER_FAULTS = (
@@ -48,7 +50,7 @@ def read(content_type: str, body: Any) -> Sequence[Change]:
         )
     if not isinstance(body, list):
         raise BadRequest("Request body must be a JSON array of operation objects.")
-    return [_change(one, draft) for one in body]
+    return [_change(one, draft) for one in body if one not in FORGOTTEN]
 
 
 def refuse_reserved(name: str) -> None:

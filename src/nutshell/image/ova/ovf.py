@@ -3,11 +3,13 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers.expat import ExpatError, ParserCreate
-from xml.sax.saxutils import quoteattr
+from html import escape
+from typing import TYPE_CHECKING
 
 from nutshell.image.ova.archive import OvaRefused
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 LIMIT_BYTES, DEPTH, ELEMENTS = 4 << 20, 64, 50_000
 OVF = "http://schemas.dmtf.org/ovf/envelope/1"
@@ -46,8 +48,11 @@ class Machine:
     properties: dict[str, str] = field(default_factory=dict)
 
 
-def read_xml(data: bytes) -> Element:
+def read_xml(data: bytes) -> "Element":
     """The tree, without entities or document types. OvaRefused."""
+    from xml.etree.ElementTree import TreeBuilder
+    from xml.parsers.expat import ExpatError, ParserCreate
+
     if len(data) > LIMIT_BYTES:
         raise OvaRefused("the descriptor is too large")
     builder, parser = TreeBuilder(), ParserCreate(namespace_separator="}")
@@ -104,7 +109,7 @@ def read_machine(data: bytes) -> Machine:
     return Machine(name.strip()[:255], vcpus, memory, chosen, sizes, _properties(systems[0], items))
 
 
-def _files(tree: Element) -> dict[str, tuple[str, int]]:
+def _files(tree: "Element") -> dict[str, tuple[str, int]]:
     """id → (name, announced size)."""
     found = {}
     for one in tree.iter(f"{{{OVF}}}File"):
@@ -116,7 +121,7 @@ def _files(tree: Element) -> dict[str, tuple[str, int]]:
     return found
 
 
-def _disks(tree: Element, files: dict[str, tuple[str, int]]) -> dict[str, Disk]:
+def _disks(tree: "Element", files: dict[str, tuple[str, int]]) -> dict[str, Disk]:
     found = {}
     for one in tree.iter(f"{{{OVF}}}Disk"):
         reference = one.get(f"{{{OVF}}}fileRef")
@@ -149,7 +154,7 @@ def _unit(text: str) -> int:
     return int(int(found[1]) ** int(found[2]))
 
 
-def _item(element: Element) -> dict[str, str]:
+def _item(element: "Element") -> dict[str, str]:
     return {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in element}
 
 
@@ -157,7 +162,7 @@ def _memory(item: dict[str, str]) -> int:
     return _count(item.get("VirtualQuantity", "0")) * _unit(item.get("AllocationUnits", "byte * 2^20")) >> 20
 
 
-def _properties(system: Element, items: Sequence[dict[str, str]]) -> dict[str, str]:
+def _properties(system: "Element", items: Sequence[dict[str, str]]) -> dict[str, str]:
     """Image properties that give a server the same hardware."""
     found: dict[str, str] = {}
     controllers = {i.get("InstanceID", ""): i for i in items if i.get("ResourceType") in (IDE, SCSI, SATA)}
@@ -188,7 +193,7 @@ def _properties(system: Element, items: Sequence[dict[str, str]]) -> dict[str, s
 
 def write_machine(machine: Machine, disk: Disk, size: int) -> bytes:
     """The descriptor of a machine with one disk file of that size."""
-    name, kind = quoteattr(machine.name or "image"), quoteattr(FORMATS[disk.format])
+    name, kind = escape(machine.name or "image"), escape(FORMATS[disk.format])
     os_type = machine.properties.get("os_type", "other")
     items = _item_xml(1, "3", f"{machine.vcpus} virtual CPUs", machine.vcpus, "hertz * 10^6")
     items += _item_xml(2, "4", f"{machine.memory_mib} MB of memory", machine.memory_mib, "byte * 2^20")
@@ -201,8 +206,8 @@ def write_machine(machine: Machine, disk: Disk, size: int) -> bytes:
 <Envelope xmlns="{OVF}" xmlns:ovf="{OVF}" xmlns:rasd="{RASD}" xmlns:vssd="{VSSD}">
 <References><File ovf:id="file1" ovf:href="{disk.href}" ovf:size="{size}"/></References>
 <DiskSection><Info>Disks</Info><Disk ovf:diskId="disk1" ovf:fileRef="file1" ovf:capacity="{disk.capacity}"
- ovf:capacityAllocationUnits="byte" ovf:format={kind}/></DiskSection>
-<VirtualSystem ovf:id="image"><Info>A machine</Info><Name>{name[1:-1]}</Name>
+ ovf:capacityAllocationUnits="byte" ovf:format="{kind}"/></DiskSection>
+<VirtualSystem ovf:id="image"><Info>A machine</Info><Name>{name}</Name>
 <OperatingSystemSection ovf:id="{ {"linux": 101, "windows": 103}.get(os_type, 1) }"><Info>The guest</Info>
 <Description>{os_type if os_type in ("linux", "windows") else "other"}</Description></OperatingSystemSection>
 <VirtualHardwareSection><Info>Hardware</Info><System><vssd:ElementName>Virtual Hardware Family</vssd:ElementName>
