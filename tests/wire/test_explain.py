@@ -105,6 +105,31 @@ def test_why_one_host_was_chosen(whole: Whole, hopeless: str) -> None:
     assert found["seen"] == "running"
 
 
+def test_a_lost_host_is_passed_by_and_its_servers_stay(whole: Whole, hopeless: str) -> None:
+    server = whole.boot("stays", flavorRef=flavor(whole, 1))
+    whole.until(server, "ACTIVE")
+    lost = explain(whole, "server", server)["host"]
+    rule = whole.fault(at="host", host=lost, effect="lost")
+
+    def state() -> str:
+        found = whole.call("GET", "/compute/v2.1/os-services?binary=nova-compute", "admin").json()["services"]
+        return str(next(s["state"] for s in found if s["host"] == lost))
+
+    whole.cloud.clock.step(30.0)  # nothing was heard of it meanwhile
+    until(lambda: state() == "down")
+    other = whole.boot("elsewhere", flavorRef=flavor(whole, 1))
+    whole.until(other, "ACTIVE")
+    found = explain(whole, "server", other)
+    assert found["host"] != lost
+    assert {"host": lost, "lacked": "is down"} in found["scheduling"]["lacking"]
+    assert whole.server(server)["status"] == "ACTIVE"
+    assert any("does not answer" in line for line in explain(whole, "server", server, "demo")["because"])
+    assert whole.call("DELETE", f"/nutshell/v1/faults/{rule['id']}", "admin").status_code == 204
+    whole.cloud.clock.step(30.0)
+    until(lambda: state() == "up")
+    until(lambda: whole.server(server)["OS-EXT-STS:power_state"] == 1)
+
+
 def test_an_operation_that_is_tried_again_says_why(whole: Whole) -> None:
     whole.fault(at="driver", service="compute", operation="start", effect="fail", message="the belt slipped", count=8)
     server = whole.boot("slow")

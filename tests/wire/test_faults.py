@@ -1,5 +1,6 @@
 """Fault rules: what clients of every service meet when a failure is brought about on purpose."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from tests.wire.compute_rig import until
 from tests.wire.operator_rig import Whole
 
+from nutshell.core.drivers import DriverFault
 from nutshell.operator.rulebook import Rulebook
 
 
@@ -215,6 +217,31 @@ def test_the_nth_call_is_one_for_all_processes(tmp_path: Path, postgres_url: str
     finally:
         other.close()
         one.close()
+
+
+def test_calls_at_once_are_each_counted(whole: Whole) -> None:
+    book = whole.cloud.port(Rulebook)
+    rule = book.add(at="driver", service="compute", operation="pause", effect="fail", every=10)
+    failed: list[int] = []
+
+    def call() -> None:
+        for _ in range(100):
+            try:
+                book.driver("compute", "pause", [])
+            except DriverFault:
+                failed.append(1)
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(failed) == 40
+    assert book.counted(book.rules[0]) == (400, 40)
+    shown = f"/nutshell/v1/faults/{rule.id}"
+    until(lambda: whole.call("GET", shown, "admin").json()["fault"]["calls"] == 400)
+    kept = "SELECT calls, hits FROM nutshell_faults WHERE id = ?"
+    until(lambda: tuple(whole.cloud.read(lambda tx: tx.sql(kept, rule.id).fetchone())) == (400, 40))
 
 
 def test_off_unless_switched_on(tmp_path: Any) -> None:

@@ -117,6 +117,7 @@ class Rulebook:
             hosts.find(name)
         for rule in rules:
             if rule.at is At.HOST and not self._counts[rule.id][1]:
+                self._counts[rule.id] = (1, 1)
                 self._save(rule, 1, 1)
                 if rule.effect is Effect.RESTART:
                     hosts.restart(rule.host)
@@ -134,8 +135,7 @@ class Rulebook:
         for rule in rules:
             if not means_request(rule, ask, name):
                 continue
-            count = partial(self._count, rule)
-            if not (await self._cloud.in_thread(count) if self._shared else count()):
+            if not (await self._cloud.in_thread(partial(self._count, rule)) if self._shared else self._count(rule)):
                 continue
             if rule.delay_s:
                 await asyncio.sleep(rule.delay_s)
@@ -154,7 +154,7 @@ class Rulebook:
             seen = self._turns.get((rule.id, key))
             if seen is not None:
                 continue
-            struck = self._turns[(rule.id, key)] = self._count(rule)
+            struck = self._turns[(rule.id, key)] = self._count_apart(rule)
             while len(self._turns) > KEPT:
                 self._turns.popitem(last=False)
             if struck:
@@ -162,12 +162,14 @@ class Rulebook:
 
     def driver(self, service: str, method: str, given: Sequence[Any]) -> None:
         for rule in self.rules:
-            if means_call(rule, service, method, given) and self._count(rule):
+            if means_call(rule, service, method, given) and self._count_apart(rule):
                 self._strike(rule)
 
     def _strike(self, rule: FaultRule, always_final: bool = False) -> None:
         if rule.effect is Effect.HANG:
-            self._cleared[rule.id].wait(rule.delay_s or LONGEST_S)
+            cleared = self._cleared.get(rule.id)
+            if cleared is not None:
+                cleared.wait(rule.delay_s or LONGEST_S)
             raise DriverFault(rule.message, final=rule.final)
         if rule.delay_s:
             self._cloud.clock.sleep(rule.delay_s)
@@ -184,11 +186,16 @@ class Rulebook:
         with self._lock:
             calls, hits = self._counts.get(rule.id, (0, 0))
             struck = is_turn(rule, calls + 1, hits)
-        self._save(rule, calls + 1, hits + struck)
+            self._counts[rule.id] = (calls + 1, hits + struck)
+            self._save(rule, calls + 1, hits + struck)
         return struck
 
+    def _count_apart(self, rule: FaultRule) -> bool:
+        """As `_count`, also where this thread may be in a transaction: then the count has one of its own."""
+        return self._cloud.threads.submit(self._count, rule).result() if self._shared else self._count(rule)
+
     def _save(self, rule: FaultRule, calls: int, hits: int) -> None:
-        self._counts[rule.id] = (calls, hits)
+        """Behind the answer: in the order of the counts, for the queue is one."""
         text = f"UPDATE {FaultRule.table.name} SET calls = ?, hits = ? WHERE id = ?"
         with suppress(RuntimeError):  # the store is closed: the cloud ends
             self._cloud.store.submit(lambda tx: tx.sql(text, calls, hits, rule.id).rowcount)
