@@ -237,7 +237,6 @@ def test_calls_at_once_are_each_counted(whole: Whole) -> None:
     for one in threads:
         one.join()
     assert len(failed) == 40
-    assert book.counted(book.rules[0]) == (400, 40)
     shown = f"/nutshell/v1/faults/{rule.id}"
     until(lambda: whole.call("GET", shown, "admin").json()["fault"]["calls"] == 400)
     kept = "SELECT calls, hits FROM nutshell_faults WHERE id = ?"

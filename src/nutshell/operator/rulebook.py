@@ -75,6 +75,7 @@ class Rulebook:
         self._cloud.write(work)
 
     def counted(self, rule: FaultRule) -> tuple[int, int]:
+        """(matching calls, strikes), as they are; on PostgreSQL as they were when the rule was read."""
         calls, hits = self._counts.get(rule.id, (0, 0))
         return max(calls, rule.calls), max(hits, rule.hits)
 
