@@ -253,3 +253,19 @@ def test_what_is_sealed_opens_for_its_owner(tmp_path_factory: pytest.TempPathFac
     stored = b"".join(p.read_bytes() for p in (state / "objects" / "d1").rglob("*") if p.is_file())
     assert b"a secret that" not in stored
     assert BIG[:512] not in stored
+
+
+def test_containers_that_are_synchronised_get_each_others_objects(swift: Swift) -> None:
+    from nutshell.object_store.syncing import sync
+
+    account = swift.root.rsplit("/", 1)[1]
+    swift("PUT", "/c2", x_container_sync_key="k")
+    target = f"//nutshell/here/{account}/c2"
+    assert swift("POST", "/c", x_container_sync_to=target, x_container_sync_key="wrong").status == 204
+    assert swift("POST", "/c", x_container_sync_to="http://elsewhere/v1/a/c").status == 400
+    swift("PUT", "/c/o", BIG)
+    sync(swift.running.cloud)
+    assert swift("GET", "/c2/o").status == 404
+    swift("POST", "/c", x_container_sync_key="k")
+    sync(swift.running.cloud)
+    assert swift("GET", "/c2/o").body == BIG

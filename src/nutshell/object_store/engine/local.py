@@ -78,6 +78,7 @@ class LocalEngine:
         self._threads = ThreadPoolExecutor(max(4, os.cpu_count() or 1), "objects")
         self._fetcher = Fetcher(self, self._threads)
         self._room: tuple[float, dict[str, int]] = (0.0, {})
+        self.synced: dict[int, tuple[int, int]] = {}  # containers as the last pass of syncing.py saw them
         self.first_id = 0  # ids of this process begin here
         self.freed: list[tuple[float, int, Sequence[Place]]] = []  # when, blob, places: files to remove
 

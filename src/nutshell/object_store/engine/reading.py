@@ -187,3 +187,16 @@ class Reader:
 
     def repairs(self, limit: int) -> list[int]:
         return [r[0] for r in self._sql("SELECT blob FROM repairs LIMIT ?", (limit,))]
+
+    def list_synced(self) -> list[ContainerRow]:
+        """Containers with a target to synchronise with."""
+        rows = self._sql(
+            "SELECT id, account, name, policy, created, changed, meta FROM containers"
+            " WHERE instr(meta, CAST('x-container-sync-to' AS BLOB))"
+        )
+        return [container_row(r) for r in rows]
+
+    def newest(self, container_id: int) -> tuple[int, int]:
+        """(how many objects, the newest one's time)."""
+        row = self._sql("SELECT count(*), max(ts) FROM objects WHERE container=?", (container_id,)).fetchone()
+        return row[0], row[1] or 0

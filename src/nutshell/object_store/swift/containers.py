@@ -10,6 +10,7 @@ from nutshell.object_store.swift.accounts import ensure
 from nutshell.object_store.swift.authorize import OWNERS_ONLY, hide
 from nutshell.object_store.swift.messages import Refusal, Request, Response, plain
 from nutshell.object_store.swift.site import Site
+from nutshell.object_store.syncing import target_of
 
 KEPT = (
     "x-container-read",
@@ -68,6 +69,8 @@ def metadata_from(req: Request, old: dict[str, str]) -> dict[str, str]:
                 value = acls.clean(name, value)
             except ValueError as why:
                 raise Refusal(400, str(why)) from None
+        if name == "x-container-sync-to" and value and target_of(value) is None:
+            raise Refusal(400, f"Invalid X-Container-Sync-To: {value!r} is no container of this cloud's realm")
         if value:
             meta[name] = value
         elif name == key or name != "x-versions-enabled":

@@ -10,6 +10,7 @@ import nutshell
 from nutshell.object_store.swift import checks
 from nutshell.object_store.swift.messages import Response, plain
 from nutshell.object_store.swift.site import Site
+from nutshell.object_store.syncing import CLUSTER, REALM
 
 CROSSDOMAIN = (
     '<?xml version="1.0"?>\n<!DOCTYPE cross-domain-policy SYSTEM '
@@ -46,6 +47,7 @@ FEATURES: t.Mapping[str, t.Any] = {
     "etag_quoter": {"enable_by_default": False},
     "crossdomain": {},
     "read_only": {},
+    "container_sync": {"realms": {REALM: {"clusters": {CLUSTER: {"current": True}}}}},
 }
 
 
