@@ -14,6 +14,7 @@ from nutshell.object_store.s3.errors import S3Error
 from nutshell.object_store.s3.messages import Request
 
 PREFIX = "x-amz-checksum-"
+MISMATCH = "Value for x-amz-sdk-checksum-algorithm header is invalid."
 UNKNOWN = (
     "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C,"
     " CRC64NVME, SHA1, SHA256]"
@@ -62,25 +63,31 @@ def wanted(req: Request) -> tuple[str, str]:
     said.pop("type", None)
     said.pop("algorithm", None)
     trailer = req.headers.get("x-amz-trailer", "").strip().lower()
+    named = req.headers.get("x-amz-sdk-checksum-algorithm", "").lower()
     if trailer:
         name = trailer.removeprefix(PREFIX)
         if not trailer.startswith(PREFIX) or name not in SIZES:
             raise S3Error("InvalidRequest", "The value specified in the x-amz-trailer header is not supported")
         if said:
-            raise S3Error("InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not"
-                                            " allowed.")  # fmt: skip
+            raise S3Error("InvalidRequest", "Expecting a single x-amz-checksum- header")
+        if named and named != name:
+            raise S3Error("InvalidRequest", MISMATCH)
         return name, ""
     if len(said) > 1:
         raise S3Error("InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not"
                                         " allowed.")  # fmt: skip
-    named = req.headers.get("x-amz-sdk-checksum-algorithm", "").lower()
     if named and named not in SIZES:
         raise S3Error("InvalidRequest", UNKNOWN)
     for name, value in said.items():
         if name not in SIZES:
             raise S3Error("InvalidRequest", "The algorithm type you specified in x-amz-checksum- header is invalid.")
+        if named and named != name:
+            raise S3Error("InvalidRequest", MISMATCH)
         check_form(name, value)
         return name, value
+    if named:
+        raise S3Error("InvalidRequest", "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-*"
+                                        " or x-amz-trailer headers were found.")  # fmt: skip
     return "", ""
 
 

@@ -18,6 +18,8 @@ EMPTY = hashlib.sha256(b"").hexdigest()
 LONGEST_LINE = 16 << 10
 OFF_LOOP = 256 << 10  # bytes from which on hashing leaves the event loop
 MOST = 5 << 30
+LEAST = 8192  # bytes of a signed chunk that is not the last
+ENDED = "The request body terminated unexpectedly"
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,10 @@ def unwrap(req: Request, seed: Seed | None, payload: str = "") -> None:
     if text is not None and not text.isdecimal():
         raise S3Error("InvalidArgument", "Invalid Content-Length")
     req.length = int(text) if text is not None else None
-    if said.startswith("STREAMING-"):
+    if said.startswith("STREAMING-") and (seed is not None or not req.who.user_id):
         _streaming(req, seed, said)
-    elif re.fullmatch("[0-9a-f]{64}", said):
+    elif said not in ("", "UNSIGNED-PAYLOAD"):  # any other word is a digest that nothing has
         req.sha256 = said
-    elif said not in ("", "UNSIGNED-PAYLOAD") and seed is not None:
-        raise S3Error("InvalidArgument", "x-amz-content-sha256 must be UNSIGNED-PAYLOAD,"
-                                         " STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD,"
-                                         " STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
-                      ArgumentName="x-amz-content-sha256", ArgumentValue=said)  # fmt: skip
 
 
 def _streaming(req: Request, seed: Seed | None, said: str) -> None:
@@ -73,16 +70,20 @@ class _Decoder:
         self._buffer = bytearray()
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        total = 0
+        total, number, small = 0, 0, 0
         while True:
             line = await self._line()
             size_text, _, more = line.partition(b";")
             if not re.fullmatch(rb"[0-9a-fA-F]{1,16}", size_text.strip()):
-                raise S3Error("IncompleteBody", "The body is not in the form of aws-chunked.")
+                raise S3Error("IncompleteBody", ENDED)
             size = int(size_text, 16)
             total += size
             if total > MOST or (self._req.length is not None and total > self._req.length):
                 raise S3Error("IncompleteBody", "The chunks hold more than x-amz-decoded-content-length says.")
+            number += 1
+            if self._seed is not None and size and small:
+                raise S3Error("InvalidChunkSizeError", Chunk=str(number), BadChunkSize=str(small))
+            small = size if size < LEAST else 0
             digest = hashlib.sha256() if self._seed is not None else None
             left = size
             while left:
@@ -99,7 +100,7 @@ class _Decoder:
             if size == 0:
                 break
             if bytes(await self._exactly(2)) != b"\r\n":
-                raise S3Error("IncompleteBody", "The body is not in the form of aws-chunked.")
+                raise S3Error("IncompleteBody", ENDED)
         if self._req.length is not None and total != self._req.length:
             raise S3Error("IncompleteBody")
         if self._trailer:
@@ -107,11 +108,13 @@ class _Decoder:
 
     def _check(self, more: bytes, digest: str) -> None:
         assert self._seed is not None
-        said = re.search(rb"chunk-signature=([0-9a-f]{64})", more)
+        said = re.fullmatch(rb"chunk-signature=([^;\s]+)", more.strip())
         words = ("AWS4-HMAC-SHA256-PAYLOAD", self._seed.when, self._seed.scope, self._previous, EMPTY, digest)
         self._previous = hmac.new(self._seed.key, "\n".join(words).encode(), hashlib.sha256).hexdigest()
-        if said is None or not hmac.compare_digest(said[1].decode(), self._previous):
-            raise S3Error("SignatureDoesNotMatch")
+        if said is None:
+            raise S3Error("IncompleteBody", ENDED)
+        if not hmac.compare_digest(said[1].decode("latin1"), self._previous):
+            raise self._wrong(said[1].decode("latin1"), "\n".join(words))
 
     async def _read_trailer(self) -> None:
         lines: list[bytes] = []
@@ -136,13 +139,21 @@ class _Decoder:
         announced = self._req.headers.get("x-amz-trailer", "").strip().lower()
         if announced and announced not in self._req.trailer:
             raise S3Error("MalformedTrailerError")
+        if any(name != announced for name in self._req.trailer):
+            raise S3Error("MalformedTrailerError")
         if self._seed is None:
             return
         digest = hashlib.sha256("".join(kept).encode()).hexdigest()
         words = ("AWS4-HMAC-SHA256-TRAILER", self._seed.when, self._seed.scope, self._previous, digest)
         right = hmac.new(self._seed.key, "\n".join(words).encode(), hashlib.sha256).hexdigest()
+        if not signature:
+            raise S3Error("IncompleteBody", ENDED)
         if not hmac.compare_digest(signature, right):
-            raise S3Error("SignatureDoesNotMatch")
+            raise self._wrong(signature, "\n".join(words))
+
+    def _wrong(self, given: str, words: str) -> S3Error:
+        return S3Error("SignatureDoesNotMatch", AWSAccessKeyId=self._req.access, StringToSign=words,
+                       SignatureProvided=given)  # fmt: skip
 
     # -- bytes of the connection
     async def _more(self) -> bool:
@@ -155,10 +166,10 @@ class _Decoder:
         """Up to CRLF. `ending`: the end of the body ends it, too."""
         while b"\r\n" not in self._buffer:
             if len(self._buffer) > LONGEST_LINE:
-                raise S3Error("IncompleteBody", "The body is not in the form of aws-chunked.")
+                raise S3Error("IncompleteBody", ENDED)
             if not await self._more():
                 if not ending:
-                    raise S3Error("IncompleteBody")
+                    raise S3Error("IncompleteBody", ENDED)
                 rest = bytes(self._buffer)
                 self._buffer.clear()
                 return rest
@@ -169,7 +180,7 @@ class _Decoder:
 
     async def _take(self, most: int) -> bytes:
         if not self._buffer and not await self._more():
-            raise S3Error("IncompleteBody")
+            raise S3Error("IncompleteBody", ENDED)
         if len(self._buffer) <= most:
             piece = bytes(self._buffer)
             self._buffer.clear()

@@ -18,11 +18,12 @@ CODES: Mapping[str, tuple[int, str]] = {
     "InvalidAccessKeyId": (403, "The AWS Access Key Id you provided does not exist in our records."),
     "InvalidArgument": (400, "Invalid Argument."),
     "InvalidBucketName": (400, "The specified bucket is not valid."),
+    "InvalidChunkSizeError": (403, "Only the last chunk is allowed to have a size less than 8192 bytes"),
     "InvalidDigest": (400, "The Content-MD5 you specified was invalid."),
     "InvalidLocationConstraint": (400, "The specified location constraint is not valid."),
     "InvalidPart": (400, "One or more of the specified parts could not be found. The part might not have been uploaded,"
                          " or the specified entity tag might not have matched the part's entity tag."),
-    "InvalidPartNumber": (416, "The requested partnumber is not satisfiable."),
+    "InvalidPartNumber": (416, "The requested partnumber is not satisfiable"),
     "InvalidPartOrder": (400, "The list of parts was not in ascending order."),
     "InvalidPolicyDocument": (400, "The content of the form does not meet the conditions of the policy document."),
     "InvalidRange": (416, "The requested range is not satisfiable."),
@@ -34,7 +35,8 @@ CODES: Mapping[str, tuple[int, str]] = {
                                " schema."),
     "MalformedPOSTRequest": (400, "The body of your POST request is not well-formed multipart/form-data."),
     "MalformedPolicy": (400, "Policies must be valid JSON and the first byte must be '{'."),
-    "MalformedTrailerError": (400, "The request contained trailing data that was not well-formed."),
+    "MalformedTrailerError": (400, "The request contained trailing data that was not well-formed or did not"
+                                   " conform to our published schema."),
     "MalformedXML": (400, "The XML you provided was not well-formed or did not validate against our published schema"),
     "MetadataTooLarge": (400, "Your metadata headers exceed the maximum allowed metadata size."),
     "MethodNotAllowed": (405, "The specified method is not allowed against this resource."),

@@ -193,7 +193,7 @@ async def list_versions(site: Site, req: Request) -> Answer:
     query, limit, encoding = req.query, limit_of(req), encoding_of(req)
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     marker, version = query.get("key-marker", ""), query.get("version-id-marker", "")
-    if version and not marker:
+    if "version-id-marker" in query and not marker:
         raise S3Error("InvalidArgument", "A version-id marker cannot be specified without a key marker.",
                       ArgumentName="version-id-marker", ArgumentValue=version)  # fmt: skip
     page = site.engine.read(lambda i: _versions_page(i, bucket, (prefix, delimiter), (marker, version), limit))
@@ -220,6 +220,16 @@ async def list_versions(site: Site, req: Request) -> Answer:
     return xml("ListVersionsResult", nodes)
 
 
+def _marked(index: Any, bucket: Bucket, key: str, text: str) -> int:
+    """The age of the version that a page ended with, which may be gone by now."""
+    try:
+        return _age(versions.find(index, bucket, key, text)[0])
+    except S3Error as why:
+        if why.code != "NoSuchVersion":
+            raise
+        return versions.parse(text)
+
+
 def _versions_page(index: Any, bucket: Bucket, cut: tuple[str, str], marker: tuple[str, str], limit: int) -> Page:
     prefix, delimiter = cut
     page = Page()
@@ -227,8 +237,7 @@ def _versions_page(index: Any, bucket: Bucket, cut: tuple[str, str], marker: tup
         return page
     after = (marker[0], 0)
     if marker[1]:
-        row, _ = versions.find(index, bucket, *marker)
-        after = (marker[0], _age(row))
+        after = (marker[0], _marked(index, bucket, *marker))
     seen = {marker[0]} if marker[0] and marker[1] else set()
     for row, present in all_versions(index, bucket, prefix, after):
         at = row.name.find(delimiter, len(prefix)) if delimiter else -1

@@ -285,7 +285,8 @@ async def complete(site: Site, req: Request) -> Answer:
     raw = await objects.checked_body(Request(**{**_fields(req), "headers": _without_checksums(req)}), 2 << 20)
     wanted = _listed(raw)
     before = site.object(bucket, req.key)
-    if before is not None and before.meta.get(parts.UPLOAD) == req.query.get("uploadId"):
+    conditional = "if-none-match" in req.headers or "if-match" in req.headers
+    if before is not None and before.meta.get(parts.UPLOAD) == req.query.get("uploadId") and not conditional:
         return _completed(req, bucket, before)  # asked again after the answer was lost
     upload = find(site, req, bucket)
     rows = site.engine.read(lambda i: _chosen(i, upload, wanted))
@@ -353,8 +354,13 @@ def _listed(raw: bytes) -> list[tuple[int, str, dict[str, str]]]:
     for element in root.iterfind("Part"):
         text = text_in(element, "PartNumber")
         etag = text_in(element, "ETag").strip('"')
-        if not text.isdecimal() or not 1 <= int(text) <= MOST_PARTS or not etag:
-            raise S3Error("MalformedXML" if not etag or not text.isdecimal() else "InvalidArgument")
+        if not text.isdecimal():
+            raise S3Error("MalformedXML")
+        if not 1 <= int(text) <= MOST_PARTS:
+            raise S3Error("InvalidArgument", f"Part number must be an integer between 1 and {MOST_PARTS}, inclusive",
+                          ArgumentName="partNumber", ArgumentValue=text)  # fmt: skip
+        if not etag:
+            raise S3Error("InvalidPart", PartNumber=text)
         said = {
             c.tag[len("Checksum") :].lower(): (c.text or "").strip() for c in element if c.tag.startswith("Checksum")
         }

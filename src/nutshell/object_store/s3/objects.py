@@ -270,8 +270,8 @@ def remove(
 
 async def delete_many(site: Site, req: Request) -> Answer:
     """POST ?delete: up to 1,000 keys in one transaction; each is answered for."""
-    if "content-md5" not in req.headers and not checksums.wanted(req)[0] and not req.sha256:
-        raise S3Error("InvalidRequest", "Missing required header for this request: Content-Md5")
+    if "content-md5" not in req.headers and not checksums.wanted(req)[0]:
+        raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
     bucket = site.bucket(req, "s3:ListBucket", key="") if not req.who.user_id else _any(site, req)
     raw = await checked_body(req, 2 << 20)
     root = parse(raw, "Delete")
@@ -319,6 +319,12 @@ def _one(
     return [("Deleted", said)]
 
 
+def check_sha256(req: Request, found: str) -> None:
+    if found != req.sha256.lower():
+        raise S3Error("XAmzContentSHA256Mismatch", ClientComputedContentSHA256=req.sha256,
+                      S3ComputedContentSHA256=found)  # fmt: skip
+
+
 async def checked_body(req: Request, limit: int) -> bytes:
     """A small body, held against what was said of it."""
     import hashlib
@@ -328,10 +334,11 @@ async def checked_body(req: Request, limit: int) -> bytes:
     raw = await req.read(limit)
     if req.length is not None and len(raw) != req.length:
         raise S3Error("IncompleteBody")
-    if req.sha256 and hashlib.sha256(raw).hexdigest() != req.sha256:
-        raise S3Error("XAmzContentSHA256Mismatch")
-    if md5 and hashlib.md5(raw, usedforsecurity=False).hexdigest() != md5:
-        raise S3Error("BadDigest")
+    if req.sha256:
+        check_sha256(req, hashlib.sha256(raw).hexdigest())
+    found = hashlib.md5(raw, usedforsecurity=False)
+    if md5 and found.hexdigest() != md5:
+        raise S3Error("BadDigest", ExpectedDigest=req.headers["content-md5"], CalculatedDigest=checksums.encoded(found))
     if name:
         running = checksums.accumulator(name)
         running.update(raw)

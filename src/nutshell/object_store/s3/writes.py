@@ -1,5 +1,6 @@
 """Writing objects: PutObject and CopyObject, with their conditions, digests and checksums."""
 
+import base64
 import json
 import re
 from collections.abc import Callable
@@ -127,10 +128,11 @@ class taking:
             raise
 
     def _checked(self, staged: Any) -> str:
-        if self._sha is not None and self._sha.digest().hex() != self._req.sha256:
-            raise S3Error("XAmzContentSHA256Mismatch")
+        if self._sha is not None:
+            objects.check_sha256(self._req, self._sha.digest().hex())
         if self._md5 and self._md5 != staged.md5:
-            raise S3Error("BadDigest")
+            found = base64.b64encode(bytes.fromhex(staged.md5)).decode()
+            raise S3Error("BadDigest", ExpectedDigest=self._md5, CalculatedDigest=found)
         if self._running is None:
             return ""
         found = checksums.encoded(self._running)

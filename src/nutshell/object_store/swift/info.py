@@ -46,6 +46,15 @@ FEATURES: t.Mapping[str, t.Any] = {
     "account_quotas": {},
     "etag_quoter": {"enable_by_default": False},
     "crossdomain": {},
+    "s3api": {
+        "max_bucket_listing": 1000,
+        "max_parts_listing": 1000,
+        "max_upload_part_num": 10000,
+        "max_multi_delete_objects": 1000,
+        "allow_multipart_uploads": True,
+        "min_segment_size": 5 << 20,
+        "s3_acl": True,
+    },
     "read_only": {},
     "container_sync": {"realms": {REALM: {"clusters": {CLUSTER: {"current": True}}}}},
 }
