@@ -199,3 +199,15 @@ def test_all_tokens_of_a_user_end_at_once(rig: Rig) -> None:
     assert [rig.check(t) for t in tokens] == [404, 404]
     assert rig.check(other) == 200
     assert rig.delete("/users/none/tokens").status_code == 404
+
+
+def test_a_consumers_secret_is_shown_once(rig: Rig) -> None:
+    made = rig.make("consumer", "/OS-OAUTH1/consumers", description="one")
+    path = f"/OS-OAUTH1/consumers/{made['id']}"
+    assert len(made["secret"]) == 64
+    assert "secret" not in rig.get(path).json()["consumer"]
+    assert rig.patch(path, {"consumer": {"secret": "mine"}}).status_code == 400
+    assert rig.patch(path, {"consumer": {"description": "two"}}).json()["consumer"]["description"] == "two"
+    assert [c["id"] for c in rig.get("/OS-OAUTH1/consumers").json()["consumers"]] == [made["id"]]
+    assert rig.delete(path).status_code == 204
+    assert rig.get(path).status_code == 404

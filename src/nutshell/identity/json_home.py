@@ -10,6 +10,7 @@ from typing import Any
 RELATIONS = "https://docs.openstack.org/api/openstack-identity/3/"
 # Names of address parts whose relation is called otherwise.
 PARTS = {
+    "consumer_id": "ext/OS-OAUTH1/1.0/param/consumer_id",
     "endpoint_group_id": "ext/OS-EP-FILTER/1.0/param/endpoint_group_id",
     "group": "param/config_group",
     "idp_id": "ext/OS-FEDERATION/1.0/param/idp_id",
@@ -58,6 +59,8 @@ RESOURCES = {
     "ext/OS-INHERIT/1.0/rel/project_group_role_inherited_to_projects": "/OS-INHERIT/projects/{project_id}/groups/{group_id}/roles/{role_id}/inherited_to_projects",
     "ext/OS-INHERIT/1.0/rel/project_user_role_inherited_to_projects": "/OS-INHERIT/projects/{project_id}/users/{user_id}/roles/{role_id}/inherited_to_projects",
     "ext/OS-PKI/1.0/rel/revocations": "/auth/tokens/OS-PKI/revoked",
+    "ext/OS-OAUTH1/1.0/rel/consumer": "/OS-OAUTH1/consumers/{consumer_id}",
+    "ext/OS-OAUTH1/1.0/rel/consumers": "/OS-OAUTH1/consumers",
     "ext/OS-REVOKE/1.0/rel/events": "/OS-REVOKE/events",
     "ext/OS-TRUST/1.0/rel/trust": "/OS-TRUST/trusts/{trust_id}",
     "ext/OS-TRUST/1.0/rel/trust_role": "/OS-TRUST/trusts/{trust_id}/roles/{role_id}",

@@ -14,6 +14,7 @@ from nutshell.core.reconcile import Loop
 from nutshell.core.resource import Resource
 from nutshell.core.service import Ask
 from nutshell.core.store import Tx
+from nutshell.identity.consumers import Consumer
 from nutshell.identity.credentials import Credential, Vault
 from nutshell.identity.domain_configs import DomainConfig
 from nutshell.identity.keys import HEARD_S, PURPOSES, KeyRow, Keys
@@ -22,7 +23,7 @@ from nutshell.identity.service import call
 from nutshell.identity.settings import IdentityConfig
 
 log = logging.getLogger("nutshell.identity")
-SEALED: tuple[type[Resource], ...] = (Credential, DomainConfig)
+SEALED: tuple[type[Resource], ...] = (Consumer, Credential, DomainConfig)
 AT_ONCE = 200
 GRACE_S = 60.0  # another process may still have sealed with the key before
 

@@ -10,6 +10,7 @@ from nutshell.identity import (  # noqa: F401 - importing them declares their ro
     application_credentials,
     assignments,
     catalog,
+    consumers,
     credentials,
     discovery,
     domain_configs,

@@ -59,6 +59,7 @@ THINGS = (
           filters=("type=text/plain",)),
     Thing("/OS-EP-FILTER/endpoint_groups", "endpoint_group", "ep_group", {"name": "eg", "description": "d",
           "filters": {"interface": "public"}}, {"description": "e"}),
+    Thing("/OS-OAUTH1/consumers", "consumer", "consumer", {"description": "d"}, {"description": "e"}),
     Thing("/OS-FEDERATION/service_providers", "service_provider", "sp", {"auth_url": "http://a/v3",
           "sp_url": "http://a/sp", "enabled": True, "description": "d"}, {"description": "e"}, put=True),
     Thing("/OS-FEDERATION/identity_providers", "identity_provider", "idp", {"enabled": True, "description": "d",
