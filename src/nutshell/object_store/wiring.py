@@ -8,7 +8,7 @@ from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig
 from nutshell.core.reconcile import Loop
 from nutshell.core.store import Tx
-from nutshell.object_store import administration, background
+from nutshell.object_store import administration, background, syncing
 from nutshell.object_store.engine.devices import Policy
 from nutshell.object_store.port import Keeping, ObjectEngine
 from nutshell.object_store.s3 import wiring as s3_wiring
@@ -92,7 +92,7 @@ def _when_called(cloud: Cloud, name: str) -> t.Any:
 
 
 def loops(cloud: Cloud) -> list[Loop]:
-    return [*background.loops(), s3_wiring.lifecycle_loop()]
+    return [Loop("objects-sync", syncing.sync, every_s=5.0), *background.loops(), s3_wiring.lifecycle_loop()]
 
 
 def seed(cloud: Cloud, tx: Tx) -> None:
