@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "nutshell"
 WAIVER = re.compile(r"^\s*# house: (?P<rule>[a-z-]+) waived (?P<day>\d{4}-\d\d-\d\d): (?P<why>\S.{9,})$", re.MULTILINE)
 GROUND = {"core", "testing"}  # no services: everybody may import them
-WIRING = {"app", "cli", "host", "dashboard", "testing"}  # may know services by name
+WIRING = {"app", "cli", "host", "dashboard", "testing", "upgrade"}  # may know services by name
 LIBRARIES = {"nutshell.image.formats"}  # pure functions without a service's state
 # Where a service's wiring finds the drivers of the privileged process.
 BORDER = ("nutshell.host.rpc", "nutshell.host.remote")

@@ -25,7 +25,7 @@ from nutshell.core.policy import COMMON, Rules
 from nutshell.core.quota import Quotas
 from nutshell.core.reconcile import Loop, Runner
 from nutshell.core.service import Service
-from nutshell.core.store import SqliteStore, Store, Tx
+from nutshell.core.store import SqliteStore, Store, Tx, UnknownSchema
 from nutshell.core.system import system
 from nutshell.core.trace import Traces
 
@@ -142,7 +142,18 @@ def build(
 
 
 def open_store(config: CloudConfig, clock: Clock, like: Running | None = None) -> Store:
-    """SQLite in the state directory, or the database that was named; in memory a copy of another's."""
+    """SQLite in the state directory, or the database that was named; in memory a copy of another's. A database of an
+    earlier release is upgraded first."""
+    try:
+        return _open_store(config, clock, like)
+    except UnknownSchema:
+        from nutshell.upgrade.run import upgrade_at_start
+
+        upgrade_at_start(config.database, config.state)
+        return _open_store(config, clock, like)
+
+
+def _open_store(config: CloudConfig, clock: Clock, like: Running | None) -> Store:
     if config.database.startswith(("postgresql://", "postgres://")):
         from nutshell.core.postgres import PostgresStore
 

@@ -25,12 +25,11 @@ import psycopg
 import psycopg.adapt
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from nutshell.core.clock import Clock
 from nutshell.core.errors import Duplicate, Unavailable, Unstorable
 from nutshell.core.events import UNHEARD, Event, current_request
-from nutshell.core.resource import METADATA
+from nutshell.core.postgres_schema import SCHEMA_LOCK, create_schema
 from nutshell.core.store import Cursor, Tx
 
 T = TypeVar("T")
@@ -39,7 +38,7 @@ CHANNEL = "nutshell"
 PATIENCE_S = 30.0  # how long a transaction is tried again
 OPEN_TRIES = 2  # tries beside all others; then those that keep losing take turns
 PAYLOAD_LIMIT = 7000  # bytes; PostgreSQL takes fewer than 8000
-SCHEMA_LOCK, TURN_LOCK = 0x6E757473, 0x6E757475
+TURN_LOCK = 0x6E757475
 
 
 @lru_cache(maxsize=8192)
@@ -268,22 +267,3 @@ def _turn(c: psycopg.Connection[Any]) -> Iterator[None]:
 
 def _number(name: str) -> int:
     return zlib.crc32(name.encode()) - 2**31
-
-
-def create_schema(c: "psycopg.Connection[Any]") -> None:
-    """Make what is missing; processes that start together take turns."""
-    c.execute("SELECT pg_advisory_lock(%s, 0)", (SCHEMA_LOCK,))
-    try:
-        known = {r[0] for r in c.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")}
-        for table in METADATA.sorted_tables:
-            if table.name in known:
-                continue
-            c.execute(str(CreateTable(table).compile(dialect=PostgresDialect.sql)))
-            for index in sorted(table.indexes, key=lambda i: str(i.name)):
-                if "where" in index.info:
-                    index.dialect_options["postgresql"]["where"] = index.info["where"]
-                c.execute(str(CreateIndex(index).compile(dialect=PostgresDialect.sql)))
-            if table.name == "event":
-                c.execute("ALTER TABLE event ALTER COLUMN txid SET DEFAULT txid_current()")
-    finally:
-        c.execute("SELECT pg_advisory_unlock(%s, 0)", (SCHEMA_LOCK,))

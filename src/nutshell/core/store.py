@@ -482,16 +482,34 @@ def schema() -> dict[str, list[str]]:
     }
 
 
-def _create_schema(c: sqlite3.Connection) -> None:
-    """Make the tables that are missing; UnknownSchema when one that is there is not as this version has it."""
-    known = dict(c.execute("SELECT name, sql FROM sqlite_master WHERE type='table'").fetchall())
-    wanted = schema()
-    other = sorted(n for n, made in wanted.items() if n in known and known[n].split() != made[0].split())
+def existing(c: sqlite3.Connection) -> dict[str, list[str]]:
+    """As `schema`, of the tables that are there, with single spaces."""
+    found: dict[str, list[str]] = {}
+    for name, sql in c.execute(
+        "SELECT tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+        " ORDER BY type = 'index', name"
+    ):
+        found.setdefault(name, []).append(" ".join(sql.split()))
+    return found
+
+
+def _spaced(statements: Sequence[str]) -> list[str]:
+    return [" ".join(s.split()) for s in statements]
+
+
+def refuse_schema(other: Sequence[str]) -> None:
+    """UnknownSchema when there are tables that this version would have made otherwise."""
     if other:
         raise UnknownSchema(
-            f"the database was made by another version of Nutshell ({', '.join(other[:3])} differ); start that version,"
-            " or erase the cloud with: nutshell reset --yes"
+            f"the database was made by another version of Nutshell ({', '.join(sorted(other)[:3])} differ); start that"
+            " version, or erase the cloud with: nutshell reset --yes"
         )
+
+
+def _create_schema(c: sqlite3.Connection) -> None:
+    """Make the tables that are missing; UnknownSchema when one that is there is not as this version has it."""
+    known, wanted = existing(c), schema()
+    refuse_schema([n for n, made in wanted.items() if n in known and known[n] != _spaced(made)])
     missing = [statement for n, made in wanted.items() if n not in known for statement in made]
     if missing:
         c.executescript("BEGIN;" + ";\n".join(missing) + ";COMMIT;")
