@@ -99,6 +99,12 @@ oracle-identity: $(VENV)/tested
 	$(BIN)/python tests/conformance/oracle/policies.py --venv .venv-keystone
 	$(BIN)/python tests/conformance/oracle/identity.py --venv .venv-keystone
 
+# Records the schema of the version about to be released and sets its number; commit and tag what it leaves.
+.PHONY: release
+release: $(VENV)/tested
+	@test -n "$(VERSION)" || { echo "which version? make release VERSION=1.2.0" >&2; exit 2; }
+	$(BIN)/python -m nutshell.upgrade.release $(VERSION)
+
 docs: $(VENV)/installed
 	$(BIN)/python -m nutshell.cli.reference docs
 	$(BIN)/python tests/conformance/compatibility.py

@@ -25,7 +25,8 @@ from nutshell.core.policy import COMMON, Rules
 from nutshell.core.quota import Quotas
 from nutshell.core.reconcile import Loop, Runner
 from nutshell.core.service import Service
-from nutshell.core.store import SqliteStore, Store, Tx, UnknownSchema
+from nutshell.core.sqlite_schema import UnknownSchema
+from nutshell.core.store import SqliteStore, Store, Tx
 from nutshell.core.system import system
 from nutshell.core.trace import Traces
 

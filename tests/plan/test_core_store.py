@@ -19,7 +19,8 @@ from nutshell.core.events import Event, cursor_of, move_cursor, prune, read_afte
 from nutshell.core.housekeeping import sweep
 from nutshell.core.operations import Operation, begin
 from nutshell.core.quota import Quotas
-from nutshell.core.store import SqliteStore, Store, Tx, UnknownSchema
+from nutshell.core.sqlite_schema import UnknownSchema
+from nutshell.core.store import SqliteStore, Store, Tx
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

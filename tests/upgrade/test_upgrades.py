@@ -1,6 +1,10 @@
 """Upgrades: toy releases through all kinds of change, and every released version's database to today's tables."""
 
+import os
+import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,8 @@ import pytest
 from nutshell import app
 from nutshell.core.clock import Clock
 from nutshell.core.config import CloudConfig
-from nutshell.core.store import SqliteStore, UnknownSchema
+from nutshell.core.sqlite_schema import UnknownSchema
+from nutshell.core.store import SqliteStore
 from nutshell.upgrade.changes import CHANGES, NEXT, Change
 from nutshell.upgrade.databases import Database, OnPostgres, OnSqlite
 from nutshell.upgrade.releases import Release, Tables, declared, record, released
@@ -73,7 +78,6 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
 
 def build(database: Any, tables: Tables, *more: str) -> None:
     database.lock()
-    database.begin()
     for name, made in tables.items():
         database.tables()
         database.make(name, made)
@@ -240,3 +244,29 @@ def test_at_start_an_earlier_releases_database_is_upgraded(tmp_path: Path) -> No
 
 
 _: type[Database] = OnSqlite
+
+
+def test_a_release_is_cut_from_the_tree(tmp_path: Path) -> None:
+    """In a copy of the source: the schema is there, the versions are set, the pending change has its name."""
+    root = Path(__file__).parents[2]
+    copy = tmp_path / "tree"
+    shutil.copytree(root / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "pyproject.toml", copy)
+    changes = copy / "src" / "nutshell" / "upgrade" / "changes.py"
+    said = changes.read_text().replace(
+        "CHANGES: tuple[Change, ...] = ()", "CHANGES: tuple[Change, ...] = (Change(NEXT),)"
+    )
+    changes.write_text(said)
+    command = [sys.executable, "-m", "nutshell.upgrade.release", "99.1.0"]
+    done = subprocess.run(
+        command, cwd=copy, env=os.environ | {"PYTHONPATH": str(copy / "src")}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (copy / "src" / "nutshell" / "upgrade" / "released" / "99.1.0.json").exists()
+    assert 'version = "99.1.0"' in (copy / "pyproject.toml").read_text()
+    assert '__version__ = "99.1.0"' in (copy / "src" / "nutshell" / "__init__.py").read_text()
+    assert '(Change("99.1.0"),)' in changes.read_text()
+    again = subprocess.run(
+        command, cwd=copy, env=os.environ | {"PYTHONPATH": str(copy / "src")}, capture_output=True, text=True
+    )
+    assert "not newer" in again.stderr

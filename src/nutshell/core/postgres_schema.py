@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from nutshell.core.resource import METADATA
-from nutshell.core.store import refuse_schema
+from nutshell.core.sqlite_schema import refuse_schema
 
 SCHEMA_LOCK = 0x6E757473
 MARKS = "schema_mark"

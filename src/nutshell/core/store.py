@@ -23,10 +23,10 @@ from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from nutshell.core.clock import Clock
 from nutshell.core.compiled import text_of
-from nutshell.core.config import ConfigError
 from nutshell.core.errors import Duplicate, NotFound, StaleRow, Unstorable
 from nutshell.core.events import EVENTS, Event, Request, current_request
-from nutshell.core.resource import METADATA, Loader, Resource, Row
+from nutshell.core.resource import Loader, Resource, Row
+from nutshell.core.sqlite_schema import create_schema
 
 T = TypeVar("T")
 GROUP = 64  # writes flushed together at most
@@ -39,10 +39,6 @@ def loader(noun: type[Row]) -> Loader[Row]:
     if found is None:
         found = _LOADERS[noun] = Loader(noun)
     return found
-
-
-class UnknownSchema(ConfigError):
-    """The database is not one this version can use; it is left as it was."""
 
 
 class Cursor(Protocol):
@@ -311,7 +307,7 @@ class SqliteStore:
         self._writer_connection = self._connect()
         self._memory_lock = threading.RLock()
         if like is None:
-            _create_schema(self._writer_connection)
+            create_schema(self._writer_connection)
         else:
             like.copy_to(self._writer_connection)
         self._thread = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
@@ -466,50 +462,3 @@ def _begin(c: sqlite3.Connection) -> None:
         except sqlite3.OperationalError:
             time.sleep(wait_s)
     c.execute("BEGIN IMMEDIATE")
-
-
-def schema() -> dict[str, list[str]]:
-    """Table name → the statements that make it and its indexes."""
-    from sqlalchemy.schema import CreateIndex, CreateTable
-
-    dialect = SqliteDialect.sql
-    return {
-        table.name: [
-            str(CreateTable(table).compile(dialect=dialect)).strip(),
-            *(str(CreateIndex(i).compile(dialect=dialect)) for i in sorted(table.indexes, key=lambda i: i.name or "")),
-        ]
-        for table in METADATA.sorted_tables
-    }
-
-
-def existing(c: sqlite3.Connection) -> dict[str, list[str]]:
-    """As `schema`, of the tables that are there, with single spaces."""
-    found: dict[str, list[str]] = {}
-    for name, sql in c.execute(
-        "SELECT tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
-        " ORDER BY type = 'index', name"
-    ):
-        found.setdefault(name, []).append(" ".join(sql.split()))
-    return found
-
-
-def _spaced(statements: Sequence[str]) -> list[str]:
-    return [" ".join(s.split()) for s in statements]
-
-
-def refuse_schema(other: Sequence[str]) -> None:
-    """UnknownSchema when there are tables that this version would have made otherwise."""
-    if other:
-        raise UnknownSchema(
-            f"the database was made by another version of Nutshell ({', '.join(sorted(other)[:3])} differ); start that"
-            " version, or erase the cloud with: nutshell reset --yes"
-        )
-
-
-def _create_schema(c: sqlite3.Connection) -> None:
-    """Make the tables that are missing; UnknownSchema when one that is there is not as this version has it."""
-    known, wanted = existing(c), schema()
-    refuse_schema([n for n, made in wanted.items() if n in known and known[n] != _spaced(made)])
-    missing = [statement for n, made in wanted.items() if n not in known for statement in made]
-    if missing:
-        c.executescript("BEGIN;" + ";\n".join(missing) + ";COMMIT;")

@@ -31,7 +31,6 @@ class Database(Protocol):
         """Keep other upgrades away until `end`."""
         ...
 
-    def begin(self) -> None: ...
     def run(self, statement: str) -> None: ...
     def make(self, table: str, statements: Sequence[str]) -> None: ...
     def set_aside(self, table: str, old: str) -> None:
@@ -47,7 +46,7 @@ class Database(Protocol):
         ...
 
     def back_up(self, folder: Path) -> str:
-        """Copy the whole; where the copy is."""
+        """Copy the whole; where the copy is. What is done then is one transaction."""
         ...
 
 
@@ -60,7 +59,7 @@ class OnSqlite:
         self._c.execute("PRAGMA legacy_alter_table=ON")  # a renamed table is not renamed in others' statements
 
     def tables(self) -> dict[str, str]:
-        from nutshell.core.store import existing
+        from nutshell.core.sqlite_schema import existing
 
         return {name: self.token(made) for name, made in existing(self._c).items()}
 
@@ -72,9 +71,6 @@ class OnSqlite:
 
     def lock(self) -> None:
         self._c.execute("BEGIN IMMEDIATE")
-
-    def begin(self) -> None:
-        pass
 
     def run(self, statement: str) -> None:
         self._c.execute(statement)
@@ -147,9 +143,6 @@ class OnPostgres:
 
         self._c.execute("SELECT pg_advisory_lock(%s, 0)", (SCHEMA_LOCK,))  # goes with the connection
 
-    def begin(self) -> None:
-        self._c.execute("BEGIN")
-
     def run(self, statement: str) -> None:
         self._c.execute(statement)
 
@@ -182,6 +175,11 @@ class OnPostgres:
 
     def back_up(self, folder: Path) -> str:
         """By pg_dump where there is one that is new enough; else as a schema of the same database."""
+        where = self._copied(folder)
+        self._c.execute("BEGIN")
+        return where
+
+    def _copied(self, folder: Path) -> str:
         target = _fresh(folder, "postgresql", ".dump")
         for program in self._programs:
             done = subprocess.run([program, "--format=custom", f"--file={target}", self._url], capture_output=True)

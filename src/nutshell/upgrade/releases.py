@@ -21,7 +21,7 @@ class Release:
 def declared(kind: str) -> Tables:
     """The schema of this very version. Its services must have been imported."""
     if kind == "sqlite":
-        from nutshell.core.store import schema
+        from nutshell.core.sqlite_schema import schema
 
         return schema()
     from nutshell.core.postgres_schema import schema as on_postgresql

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from nutshell.core.store import UnknownSchema
+from nutshell.core.sqlite_schema import UnknownSchema
 from nutshell.upgrade.changes import CHANGES, NEXT, Change
 from nutshell.upgrade.databases import Database, open_database
 from nutshell.upgrade.releases import Release, Tables, declared, released
@@ -31,7 +31,6 @@ def upgrade(
         at = identify(database, known, target)
         copy = database.back_up(backups)
         log.warning("the database is of version %s; copied to %s, upgrading", known[at].version, copy)
-        database.begin()
         by_release = {c.to: c for c in changes}
         hops = [(r.version, r.tables[database.kind]) for r in known[at + 1 :]] + [(NEXT, target)]
         for version, tables in hops:
