@@ -66,10 +66,10 @@ def drop_unused(server: str) -> None:
             c.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
-def connected(server: str) -> Any:
+def connected(server: str, name: str = "postgres") -> Any:
     import psycopg
 
-    return psycopg.connect(server + "/postgres", autocommit=True)
+    return psycopg.connect(f"{server}/{name}", autocommit=True)
 
 
 def _template(c: Any, server: str) -> str:

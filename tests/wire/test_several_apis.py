@@ -26,6 +26,10 @@ def apis(tmp_path_factory: pytest.TempPathFactory, postgres_server: str) -> Iter
     made = SeveralApis(tmp_path_factory.mktemp("apis") / "state", f"{postgres_server}/{name}", 3, TOML)
     yield made
     made.end()
+    with database.connected(postgres_server, name) as c:
+        c.execute("CREATE TABLE others (id TEXT)")
+        made.run("reset", "--yes")
+        assert c.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall() == [("others",)]
 
 
 def server_body(client: Client, **more: Any) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """`nutshell down` and `nutshell reset`: end every process, leave nothing of the cloud on the machine."""
 
+import json
+import os
 from collections.abc import Callable
 
 from nutshell.cli import clouds, hosts, processes, states
 from nutshell.cli.launch import Programs
 from nutshell.cli.places import Places, read_json
 from nutshell.cli.says import Refusal
+from nutshell.core.config import CloudConfig, ConfigError, load_launch
 
 Say = Callable[[str], None]
 
@@ -25,7 +28,10 @@ def reset(places: Places, say: Say, programs: Programs | None = None) -> None:
         if read_json(places.mark) is None and not (places.run / "api.lock").exists():
             states.check(places, True)  # refuses a directory that holds anything of others
         facts = (read_json(places.run / "api.json") or {}).get("facts", {})
+        url = database_of(places)
         _end(places, say, programs or Programs(), erase=True)
+        if url:
+            _empty(url, say)
         states.erase(places)
         if facts.get("endpoint"):
             try:
@@ -33,6 +39,32 @@ def reset(places: Places, say: Say, programs: Programs | None = None) -> None:
             except (OSError, Refusal) as error:
                 say(f"warning: {clouds.default_file()} keeps its clouds: {error}")
         say(f"erased {places.state}")
+
+
+def _empty(url: str, say: Say) -> None:
+    """Drop the cloud's tables; a server that does not answer keeps them, and is named."""
+    import psycopg
+
+    from nutshell.core.postgres import connect
+    from nutshell.core.postgres_schema import drop_tables
+
+    try:
+        with connect(url) as c:
+            say(f"dropped {drop_tables(c)} tables of the PostgreSQL database")
+    except psycopg.Error as error:
+        say(f"warning: the PostgreSQL database keeps the cloud's tables: {str(error).splitlines()[0]}")
+
+
+def database_of(places: Places) -> str:
+    """The URL of the PostgreSQL database that the cloud was last started with; "" for SQLite."""
+    launch = read_json(places.launch)
+    if launch is None:
+        return ""
+    try:
+        settings = load_launch([CloudConfig], json.dumps(launch), os.environ, others=True)
+    except ConfigError as error:
+        raise Refusal(f"where this cloud's state is cannot be told: {error}", 2) from error
+    return settings[CloudConfig].database
 
 
 def _end(places: Places, say: Say, programs: Programs, erase: bool = False) -> None:

@@ -152,12 +152,12 @@ def dump_launch(file: Path | None, overrides: Mapping[type, Mapping[str, object]
     return json.dumps({"file": str(file) if file else None, "overrides": named})
 
 
-def load_launch(tables: Sequence[type], text: str, env: Mapping[str, str]) -> Settings:
-    """The settings that `dump_launch` describes, over all tables."""
+def load_launch(tables: Sequence[type], text: str, env: Mapping[str, str], *, others: bool = False) -> Settings:
+    """The settings that `dump_launch` describes, over all tables (`others`: see `load_settings`)."""
     said = json.loads(text)
     by_name = {cast(Any, one).table: one for one in tables}
     overrides = {by_name[name]: values for name, values in said["overrides"].items()}
-    return load_settings(tables, Path(said["file"]) if said["file"] else None, env, overrides)
+    return load_settings(tables, Path(said["file"]) if said["file"] else None, env, overrides, others=others)
 
 
 def render_reference(tables: Sequence[type]) -> str:

@@ -55,6 +55,15 @@ def make_table(c: Any, name: str, statements: Sequence[str]) -> None:
     )
 
 
+def drop_tables(c: Any) -> int:
+    """Drop what was made here, and nothing else that is in the database; how many tables that was."""
+    mine = [name for name, made in marks(c).items() if made]
+    with c.transaction():
+        for name in (*mine, MARKS):
+            c.execute(f'DROP TABLE "{name}"')
+    return len(mine)
+
+
 def create_schema(c: Any) -> None:
     """Make what is missing; UnknownSchema when a table that is there was made otherwise. Processes that start together
     take turns."""
