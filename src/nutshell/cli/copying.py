@@ -123,15 +123,15 @@ def copy_files(state: Path, target: Path, files: list[Found], told: Told = lambd
         try:
             if one.how == "database":
                 _copy_database(source, copy)
+                told(one.cost)
             elif one.how != "link" or not _link(source, copy):
-                _copy_data(source, copy)
+                _copy_data(source, copy, told)
         except FileNotFoundError:
             if source.exists():
                 raise
             continue  # removed meanwhile
         if one.how != "link":
             _keep_owner(one.info, copy)
-        told(one.cost)
 
 
 def room_needed(files: list[Found], state: Path, target: Path) -> int:
@@ -170,10 +170,10 @@ def _link(source: Path, copy: Path) -> bool:
     return True
 
 
-def _copy_data(source: Path, copy: Path) -> None:
+def _copy_data(source: Path, copy: Path, told: Told) -> None:
     with source.open("rb") as from_, copy.open("wb") as to:
         if not _clone(from_.fileno(), to.fileno()):
-            _copy_sparse(from_.fileno(), to.fileno())
+            _copy_sparse(from_.fileno(), to.fileno(), told)
 
 
 def _clone(from_: int, to: int) -> bool:
@@ -195,8 +195,8 @@ def _clones(directory: Path) -> bool:
         two.unlink(missing_ok=True)
 
 
-def _copy_sparse(from_: int, to: int) -> None:
-    """Holes stay holes."""
+def _copy_sparse(from_: int, to: int, told: Told) -> None:
+    """Holes stay holes; `told` of each block."""
     size, at = os.fstat(from_).st_size, 0
     os.ftruncate(to, size)
     while at < size:
@@ -213,6 +213,7 @@ def _copy_sparse(from_: int, to: int) -> None:
             if not done:
                 return
             at += done
+            told(done)
 
 
 def _make_directories(state: Path, target: Path, relative: Path) -> None:
