@@ -36,6 +36,10 @@ class Deferred:
     def loaded(self) -> bool:
         return self._made is not None
 
+    def become(self, made: t.Any) -> None:
+        """Stand for this one, which was made elsewhere."""
+        self._made = made
+
     def __getattr__(self, name: str) -> t.Any:
         if self._made is None:
             with self._lock:

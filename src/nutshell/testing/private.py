@@ -214,7 +214,8 @@ class PrivateCloud:
         if self.faults.on:
             self.faults.clear()
         cloud.clock.end()
-        inner = {id(d): d for d in (self.hypervisor, *cloud.drivers.values(), cloud.port(ObjectEngine))}
+        engines = [engine] if (engine := cloud.ports[ObjectEngine]).loaded else []
+        inner = {id(d): d for d in (self.hypervisor, *cloud.drivers.values(), *engines)}
         first, *others = inner.values()
         closers: list[Callable[[], None]] = [first.close, self._running.close]
         for close in (*closers, *(d.close for d in others if hasattr(d, "close"))):

@@ -92,15 +92,14 @@ def _continue(source: Cloud, target: Cloud) -> None:
 
 def copy_objects(source: Cloud, target: Cloud, directory: Path) -> None:
     """The object store's files, if it was used; `directory` is the copy's own."""
-    engine = source.ports[ObjectEngine]
-    if not isinstance(engine, LocalEngine) or engine.in_use is None:
+    engine, mine = source.ports[ObjectEngine], target.ports[ObjectEngine]
+    if not engine.loaded or engine.in_use is None:
         return
     directory.mkdir()
     files = copying.files_of(engine.in_use)
     with copying.still(engine.in_use, files):
         copying.copy_files(engine.in_use, directory, copying.files_of(engine.in_use))
-    target.ports[ObjectEngine].close()
-    target.ports[ObjectEngine] = LocalEngine(replace(engine.settings, directory=directory))
+    mine.become(LocalEngine(replace(engine.settings, directory=directory)))
 
 
 def _link(source: Path, target: Path) -> None:
