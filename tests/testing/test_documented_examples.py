@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -24,17 +25,9 @@ def test_the_examples_pass(tmp_path: Path) -> None:
         (tmp_path / name).write_text(code)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path])}
-    options = [
-        "-q",
-        "-p",
-        "nutshell.testing.plugin",
-        "-p",
-        "no:cacheprovider",
-        "-W",
-        "ignore",
-        "--rootdir",
-        str(tmp_path),
-    ]
+    installed = any(point.name == "nutshell" for point in entry_points(group="pytest11"))  # then pytest finds it itself
+    plugin = [] if installed else ["-p", "nutshell.testing.plugin"]
+    options = ["-q", "--durations=4", *plugin, "-p", "no:cacheprovider", "-W", "ignore", "--rootdir", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, str(tmp_path)], capture_output=True, text=True, env=env, timeout=300
     )
