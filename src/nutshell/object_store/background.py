@@ -4,6 +4,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig
 from nutshell.core.reconcile import Loop
@@ -33,8 +35,12 @@ def expire(cloud: Cloud) -> float | None:
         due = index.list_due(now, PAGE)
         for container_id, name in due:
             row = index.object(container_id, name)
-            if row is not None and row.delete_at and row.delete_at <= now:
-                index.drop_object(row)
+            if row is None or not row.delete_at or row.delete_at > now:
+                continue
+            if row.version:  # versions are kept for good
+                index.share(row.blob)
+                index.put_version(msgspec.structs.replace(row, delete_at=0))
+            index.drop_object(row)
         return len(due)
 
     while engine.read(lambda i: i.list_due(now, 1)):

@@ -104,4 +104,4 @@ class Pages:
             return Response(200, {"content-type": "text/plain"}, b"OK")
         if page == "crossdomain.xml":
             return Response(200, {"content-type": "application/xml"}, CROSSDOMAIN.encode())
-        return plain(404)
+        return plain(412 if " " in page else 404)

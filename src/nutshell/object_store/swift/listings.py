@@ -71,7 +71,8 @@ def _present(row: Any, place: str) -> dict[str, Any]:
     """Where versions are kept, the present one's address is shown."""
     if not row.version:
         return entry_of(row)
-    return {**entry_of(row), "symlink_path": f"{place}{quote(row.name)}?version-id={timestamp(row.version)}"}
+    address = f"{place}{quote(row.name)}?version-id={timestamp(row.version)}"
+    return {**entry_of(row), "symlink_path": address, "version_symlink": True}
 
 
 def entry_of(row: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from nutshell.object_store.swift.authorize import authorize
-from nutshell.object_store.swift.messages import Handler, Refusal, Request, Response, is_true, plain
+from nutshell.object_store.swift.messages import Handler, Refusal, Request, Response, is_true, plain, unwire
 from nutshell.object_store.swift.site import Site
 
 STYLE = '  <style type="text/css">\n   h1 {font-size: 1em; font-weight: bold;}\n%s  </style>\n'
@@ -58,7 +58,7 @@ class _Pages:
     def __init__(self, site: Site, inner: Handler, req: Request, meta: Mapping[str, str]) -> None:
         self._site, self._inner, self._req = site, inner, req
         self._says = {
-            name: meta.get(f"x-container-meta-web-{name}", "").strip()
+            name: unwire(meta.get(f"x-container-meta-web-{name}", "").strip())
             for name in ("index", "error", "listings", "listings-label", "listings-css", "directory-type")
         }
 

@@ -19,6 +19,7 @@ from nutshell.object_store.swift.site import Site
 
 MARKER_TYPE = "application/x-deleted;swift_versions_deleted=1"
 HEADER = "x-versions-enabled"
+NEWEST = 1 << 62  # greater than every version: a page that begins behind a nameless one
 
 
 def object_versions(site: Site, inner: Handler) -> Handler:
@@ -75,7 +76,7 @@ async def _list(site: Site, inner: Handler, req: Request) -> Response:
         raise Refusal(400, "invalid delimiter param")
     before = _version(version_marker, "invalid version_marker param") if version_marker not in (None, "null") else 0
     if version_marker == "null":
-        before = 1 << 62
+        before = NEWEST
     answer = await inner(req.sub("GET", headers=dict(req.headers), query={"limit": "1", "format": "json"}))
     if not answer.good:
         return answer
@@ -124,6 +125,8 @@ def _page(
         ]
         if name and version and name.startswith(prefix):
             here = index.object(row.id, name)
+            if here is not None and not here.version and version >= NEWEST:
+                here = None  # the page before ended with it
             mine = (here.version or here.ts) if here is not None else 0
             if here is not None and (mine > version if reverse else mine < version):
                 present.insert(0, (here, True))
@@ -181,9 +184,6 @@ def _tell(req: Request, answer: Response, site: Site) -> None:
     row = answer.row
     _, container = site.engine.find(req.account, req.container)
     mine = container is not None and row.container_id == container.id and row.name == req.obj
-    if not mine:  # followed a link: the link's own version counts
-        own = site.engine.read(lambda i: i.object(container.id, req.obj)) if container is not None else None
-        row = own if own is not None else row
     answer.headers["x-object-version-id"] = timestamp(row.version) if row.version else "null"
     if row.version and mine:
         path = quote(f"/{req.version}/{req.account}/{req.container}/{req.obj}")
@@ -199,7 +199,7 @@ def _keep_past(index: Any, row: ObjectRow, old: ObjectRow | None, enabled: bool)
 def past(index: Any, row: ObjectRow) -> None:
     """The present becomes a past version; its bytes stay when it is replaced."""
     index.share(row.blob)
-    index.put_version(msgspec.structs.replace(row, version=row.version or row.ts))
+    index.put_version(msgspec.structs.replace(row, version=row.version or row.ts, delete_at=0))
 
 
 async def _delete(site: Site, inner: Handler, req: Request, enabled: bool) -> Response:
@@ -262,7 +262,7 @@ async def _one_version(
         raise Refusal(404)
     if row.kind == "marker":
         raise Refusal(404, headers={"x-object-version-id": asked, "content-type": MARKER_TYPE})
-    req.notes["row"] = row
+    req.notes |= {"row": row, "expired": True}  # a time to be deleted is the present one's
     answer = await inner(req)
     answer.headers["x-object-version-id"] = asked
     return answer

@@ -28,13 +28,8 @@ def metadata_from(req: Request) -> dict[str, str]:
     return {
         k: v
         for k, v in req.headers.items()
-        if v
-        and (
-            k in KEPT
-            or (k == "x-static-large-object" and inside)
-            or k.startswith("x-object-meta-")
-            or (inside and k.startswith("x-object-sysmeta-"))
-        )
+        if k.startswith("x-object-meta-")  # an empty one is kept, too
+        or (v and (k in KEPT or (inside and (k == "x-static-large-object" or k.startswith("x-object-sysmeta-")))))
     }
 
 
