@@ -84,6 +84,8 @@ class Application:
         except Exception:
             log.exception("%s %s failed", request_id, scope["method"])
             answer = error_answer(S3Error("InternalError"), scope["path"], request_id)
+        if answer.status == 200:
+            answer.headers.setdefault("content-type", "application/xml")
         answer.headers |= {"x-amz-request-id": request_id, "x-amz-id-2": request_id}
         sent = await send_answer(scope["method"], answer, send)
         self.site.cloud.port(Traces).finished(

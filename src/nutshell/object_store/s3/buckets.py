@@ -1,29 +1,12 @@
 """Buckets: list, create, show, delete (S3 API Reference: ListBuckets, CreateBucket, HeadBucket, DeleteBucket)."""
 
-import ipaddress
-import re
 from typing import Any
 
 from nutshell.object_store.rows import ContainerRow
-from nutshell.object_store.s3 import grants, objects, parts
+from nutshell.object_store.s3 import grants, names, objects, parts
 from nutshell.object_store.s3.errors import S3Error
 from nutshell.object_store.s3.messages import Answer, Node, Request, parse, text_in, xml
 from nutshell.object_store.s3.site import CONTAINER, REGISTRY, Site, ensure_account
-
-NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?=[a-z0-9]))*[a-z0-9]")
-
-
-def check_name(name: str) -> None:
-    """What a new bucket may be called."""
-    right = 3 <= len(name) <= 63 and NAME.fullmatch(name) is not None and "-." not in name
-    if right:
-        try:
-            ipaddress.ip_address(name)
-            right = False
-        except ValueError:
-            pass
-    if not right:
-        raise S3Error("InvalidBucketName", BucketName=name)
 
 
 async def list_all(site: Site, req: Request) -> Answer:
@@ -57,7 +40,8 @@ async def list_all(site: Site, req: Request) -> Answer:
 
 
 async def create(site: Site, req: Request) -> Answer:
-    check_name(req.bucket)
+    if not names.valid(req.bucket):
+        raise S3Error("InvalidBucketName", BucketName=req.bucket)
     raw = await objects.checked_body(req, 64 << 10)
     if raw.strip():
         wanted = text_in(parse(raw, "CreateBucketConfiguration"), "LocationConstraint")

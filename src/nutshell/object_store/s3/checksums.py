@@ -93,7 +93,8 @@ def wanted(req: Request) -> tuple[str, str]:
 
 def check_form(name: str, value: str) -> None:
     try:
-        right = len(base64.b64decode(value, validate=True)) == SIZES[name]
+        raw = base64.b64decode(value, validate=True)
+        right = len(raw) == SIZES[name] and base64.b64encode(raw).decode() == value
     except (binascii.Error, ValueError):
         right = False
     if not right:

@@ -30,6 +30,7 @@ class Seed:
     when: str
     scope: str
     signature: str
+    strict: bool = True  # signed in a header, which tells how the body is wrapped
 
 
 def unwrap(req: Request, seed: Seed | None, payload: str = "") -> None:
@@ -39,8 +40,13 @@ def unwrap(req: Request, seed: Seed | None, payload: str = "") -> None:
     if text is not None and not text.isdecimal():
         raise S3Error("InvalidArgument", "Invalid Content-Length")
     req.length = int(text) if text is not None else None
-    if said.startswith("STREAMING-") and (seed is not None or not req.who.user_id):
+    if said.startswith("STREAMING-") and (seed.strict if seed is not None else not req.who.user_id):
         _streaming(req, seed, said)
+    elif seed is not None and seed.strict and said != "UNSIGNED-PAYLOAD" and not re.fullmatch("[0-9a-fA-F]{64}", said):
+        raise S3Error("InvalidArgument", "x-amz-content-sha256 must be UNSIGNED-PAYLOAD,"
+                                         " STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD,"
+                                         " STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
+                      ArgumentName="x-amz-content-sha256", ArgumentValue=said)  # fmt: skip
     elif said not in ("", "UNSIGNED-PAYLOAD"):  # any other word is a digest that nothing has
         req.sha256 = said
 
@@ -152,8 +158,9 @@ class _Decoder:
             raise self._wrong(signature, "\n".join(words))
 
     def _wrong(self, given: str, words: str) -> S3Error:
+        spelt = " ".join(f"{b:02x}" for b in words.encode())
         return S3Error("SignatureDoesNotMatch", AWSAccessKeyId=self._req.access, StringToSign=words,
-                       SignatureProvided=given)  # fmt: skip
+                       SignatureProvided=given, StringToSignBytes=spelt)  # fmt: skip
 
     # -- bytes of the connection
     async def _more(self) -> bool:

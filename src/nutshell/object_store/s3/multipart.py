@@ -243,8 +243,8 @@ async def list_uploads(site: Site, req: Request) -> Answer:
         else:
             rows.append((key, upload_id, row))
     nodes: list[Node] = [("Bucket", bucket.name), ("KeyMarker", shown(marker, encoding)), ("UploadIdMarker", id_marker),
-                         ("NextKeyMarker", shown(rows[-1][0], encoding) if rows else ""),
-                         ("NextUploadIdMarker", rows[-1][1] if rows else "")]  # fmt: skip
+                         ("NextKeyMarker", shown(rows[-1][0], encoding) if rows and more else ""),
+                         ("NextUploadIdMarker", rows[-1][1] if rows and more else "")]  # fmt: skip
     if delimiter:
         nodes.append(("Delimiter", shown(delimiter, encoding)))
     if prefix:

@@ -19,7 +19,7 @@ RESPONSE = {
     "response-expires": "expires", "response-cache-control": "cache-control",
     "response-content-disposition": "content-disposition", "response-content-encoding": "content-encoding",
 }  # fmt: skip
-KEPT = ("content-disposition", "content-encoding", "content-language", "cache-control", "expires")
+KEPT = ("content-disposition", "content-encoding", "content-language", "cache-control", "expires", "x-robots-tag")
 
 
 def etag_of(row: ObjectRow) -> str:
@@ -32,8 +32,7 @@ def http_time(ticks: int) -> str:
 
 
 def iso_time(ticks: int) -> str:
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ticks // TICKS))
-    return f"{whole}.{ticks % TICKS // 100:03d}Z"
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(ticks // TICKS))
 
 
 def looked_up(site: Site, req: Request, action: str) -> tuple[Bucket, ObjectRow]:

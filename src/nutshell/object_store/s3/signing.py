@@ -214,7 +214,7 @@ def _four(cloud: Cloud, req: Request, signed: Signed, regions: Iterable[str]) ->
                       SignatureProvided=signed.signature,
                       CanonicalRequest=request.decode("utf-8", "replace"))  # fmt: skip
     _known(req, found)
-    chunked.unwrap(req, chunked.Seed(key, signed.when, signed.scope, right), payload)
+    chunked.unwrap(req, chunked.Seed(key, signed.when, signed.scope, right, not signed.expires), payload)
 
 
 def _timely(cloud: Cloud, req: Request, signed: Signed) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from nutshell.core.cloud import Cloud
 from nutshell.object_store.port import ObjectEngine
 from nutshell.object_store.rows import AccountRow, ContainerRow, ObjectRow, stamp
-from nutshell.object_store.s3 import grants, policies
+from nutshell.object_store.s3 import grants, names, policies
 from nutshell.object_store.s3.errors import S3Error
 from nutshell.object_store.s3.messages import Request
 
@@ -78,7 +78,7 @@ class Site:
         """The request's bucket, where the caller may do this ("s3:GetObject" …). NoSuchBucket, AccessDenied."""
         found = self.find(req, req.bucket)
         if found is None:
-            raise S3Error("NoSuchBucket", BucketName=req.bucket)
+            raise S3Error("NoSuchBucket" if names.valid(req.bucket) else "InvalidBucketName", BucketName=req.bucket)
         self.check_owner(req, found, "x-amz-expected-bucket-owner")
         if not self.allows(req, action, found, key or req.key, row):
             raise S3Error("AccessDenied")
