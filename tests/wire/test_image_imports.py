@@ -385,3 +385,25 @@ def test_conversion_and_injection(tmp_path: Path) -> None:
         assert call(running, "GET", f"/v2/images/{image_id}/file").content[:4] == b"boot"
     finally:
         running.close()
+
+
+def test_an_import_goes_on_where_the_process_ended(tmp_path: Path, web: str) -> None:
+    """What is staged stays until the last row is written; what was half fetched is fetched again."""
+    first = begin(tmp_path)
+    staged, fetched = (make(first, **BARE)["id"] for _ in range(2))
+    put_data(first, staged, b"staged", where="stage")
+    assert order(first, staged, method={"name": "glance-direct"}, all_stores=True) == 202
+    assert order(first, fetched, method={"name": "web-download", "uri": f"{web}/image"}) == 202
+    first.close()
+    (tmp_path / "images" / f"{fetched}.staged.part").write_bytes(DATA[:100])
+    (tmp_path / "fast" / f"{staged}.copy.part").write_bytes(b"sta")
+    second = begin(tmp_path)
+    try:
+        second.runner.run_once("image-files")
+        assert settle(second, staged)["stores"] == "file,fast"
+        assert call(second, "GET", f"/v2/images/{fetched}/file").content == DATA
+        assert {t["status"] for i in (staged, fetched) for t in tasks(second, i)} == {"success"}
+        assert (tmp_path / "fast" / staged).read_bytes() == b"staged"
+        until(lambda: not [p.name for p in (tmp_path / "images").iterdir() if "." in p.name])
+    finally:
+        second.close()
