@@ -26,6 +26,7 @@ SEGMENTS: Mapping[str, Mapping[str, str]] = {
         "stores": "file",
     },
     "nutshell": {"requests": "$request", "faults": "1", "openapi": "image", "explain": "$server"},
+    "object_store": {"devices": "1"},
     "placement": {
         "allocations": "$server", "resource_classes": "VCPU", "resource_providers": "1", "traits": "CUSTOM_X",
         "inventories": "VCPU",
@@ -253,7 +254,7 @@ WITHOUT_IDS = re.compile(
     r"|identity (POST /(keys|ec2tokens|s3tokens|registered_limits)|(PUT|PATCH) /domains/\{id\}/config.*|PUT .*)$"
     r"|image (PUT|POST) /images/\{image_id\}/(file|stage|tags/\{tag\}|actions/\w+)$"
     r"|image (PUT|POST) /cache/.*|image (PUT|POST) /metadefs/namespaces/\{namespace\}/.*"
-    r"|placement .*"
+    r"|(placement|object_store) .*"
     r"|network (POST|PUT) /\w[\w-]*/\{id\}/tags(/\{tag\})?$"
     r"|network PUT /(agents/\{id\}|quotas/\{id\}|routers/\{id\}/(add|remove)_extraroutes)$"
     r"|volume PUT /(os-services/.*|os-quota-.*|qos-specs/.*|types/.*|\w+/\{id\}/metadata.*)$"

@@ -14,7 +14,7 @@ from tests.fuzz.people import callers, furnish
 from tests.fuzz.places import named
 from tests.fuzz.world import World
 
-SERVICES = ("nutshell", "identity", "image", "placement", "network", "volume", "compute")
+SERVICES = ("nutshell", "identity", "image", "placement", "network", "volume", "compute", "object_store")
 WITH_FILTERS = ("owner", "domain manager")  # whose listings are asked with every filter
 
 

@@ -30,7 +30,7 @@ from nutshell.operator.openapi.shapes import Kinds, answered, parameters
 
 SEED = int(os.environ.get("NUTSHELL_FUZZ_SEED", "1"))
 MINUTES = float(os.environ.get("NUTSHELL_FUZZ_MINUTES", "0"))
-SERVICES = ("nutshell", "identity", "image", "placement", "network", "volume", "compute", "metadata")
+SERVICES = ("nutshell", "identity", "image", "placement", "network", "volume", "compute", "metadata", "object_store")
 ROUNDS = 6  # requests of each kind for each route
 BOOKKEEPING = ("identity_login_failures", "identity_logins")  # failed log-ins are counted
 JUNK = (b"", b"{", b"[]", b"null", b"1", b'"x"', b"\xff\xfe", b"{}{}", b"[" * 3000, b"\x00", b"{\x00}",

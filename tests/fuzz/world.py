@@ -53,6 +53,8 @@ class World:
         """`body` is sent as JSON unless it is bytes."""
         data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         given = {"Host": "cloud.example:5000", **HIGHEST, **(headers or {})}
+        if method in ("PUT", "POST", "PATCH"):
+            given.setdefault("Content-Length", str(len(data)))
         if token:
             given["X-Auth-Token"] = token
         return self._loop.run_until_complete(self._call(method, path, data, given))

@@ -83,6 +83,8 @@ _BODIES: tuple[tuple[str, str, str, Schema], ...] = (
     ("image", "POST", "/tasks", some("type input", type=TEXT, input=FREE)),
     ("image", "POST", "/images/{image_id}/locations", some("url", url=TEXT, validation_data=FREE)),
     ("metadata", "POST", "/openstack/{version}/password", TEXT),
+    ("object_store", "POST", "/devices", some("name", name=TEXT, path=TEXT, zone=TEXT, weight={"type": "number"})),
+    ("object_store", "POST", "/devices/{name}/drain|/scrub", NOTHING),
     ("placement", "POST", "/allocations", texts(_ALLOCATION)),
     ("placement", "PUT", "/allocations/{consumer_uuid}", _ALLOCATION),
     ("placement", "POST", "/reshaper", some("inventories allocations", inventories=texts(FREE),
