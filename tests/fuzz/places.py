@@ -18,7 +18,7 @@ SEGMENTS: Mapping[str, Mapping[str, str]] = {
         "application_credentials": "$application_credential", "access_rules": "$access_rule", "limits": "1",
         "registered_limits": "1", "policies": "1", "endpoints": "1", "endpoint_groups": "1", "regions": "RegionOne",
         "services": "1", "mappings": "1", "service_providers": "1", "identity_providers": "1", "protocols": "1",
-        "config": "identity", "identity": "driver", "security_compliance": "password_regex",
+        "consumers": "1", "config": "identity", "identity": "driver", "security_compliance": "password_regex",
     },
     "image": {
         "images": "$image", "members": "$image_member", "tags": "t", "tasks": "1", "namespaces": "$namespace",
