@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.wire.identity_rig import Rig
+from tests.wire.identity_rig import ADMIN_PASSWORD, Rig
 
 from nutshell.core.routing import Router
 
@@ -211,3 +211,12 @@ def test_a_consumers_secret_is_shown_once(rig: Rig) -> None:
     assert [c["id"] for c in rig.get("/OS-OAUTH1/consumers").json()["consumers"]] == [made["id"]]
     assert rig.delete(path).status_code == 204
     assert rig.get(path).status_code == 404
+
+
+def test_a_domains_administrator_has_no_say_in_what_concerns_the_whole_cloud(rig: Rig) -> None:
+    token = rig.password("admin", ADMIN_PASSWORD, {"domain": {"id": "default"}}).headers["X-Subject-Token"]
+    for path in ("mappings", "identity_providers", "service_providers"):
+        assert rig.get(f"{FED}/{path}", token=token).status_code == 403
+        assert rig.put(f"{FED}/{path}/x", {}, token=token).status_code == 403
+    assert rig.get("/policies/x/OS-ENDPOINT-POLICY/endpoints", token=token).status_code == 403
+    assert rig.put("/policies/x/OS-ENDPOINT-POLICY/endpoints/y", token=token).status_code == 403

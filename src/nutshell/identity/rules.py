@@ -201,6 +201,10 @@ NOT_DOMAIN = frozenset(
         (("projects_associated_with_endpoint_group", "endpoints_associated_with_endpoint_group"), "list"),
         (("endpoint_in_project",), "check"),
         (("endpoint_group_in_project",), "get"),
+        (("identity_provider", "protocol", "mapping", "service_provider"), "create get update delete"),
+        (("identity_providers", "protocols", "mappings", "service_providers", "endpoints_for_policy"), "list"),
+        (tuple(f"policy_association_for_{place}" for place in _PLACES), "create check delete"),
+        (("policy_for_endpoint",), "get"),
     )
     for noun in nouns
     for verb in verbs.split()
