@@ -14,6 +14,7 @@ from nutshell.object_store.swift.temporary_urls import read_signature, signing_k
 
 MOST_FIELD = 8192
 WAIT = 64 << 10
+DIGESTS = ("sha1", "sha256", "sha512")  # forms made for the first clients are signed with SHA-1
 
 
 class _Wrong(Exception):
@@ -137,7 +138,7 @@ class _Form:
         """The signature over what the form may do."""
         if self._number("expires") < self._site.cloud.clock.now():
             raise _Wrong(401, "form expired")
-        digest, signature = read_signature(self._fields.get("signature", ""))
+        digest, signature = read_signature(self._fields.get("signature", ""), DIGESTS)
         limits = (self._fields.get(n) or "0" for n in ("max_file_size", "max_file_count", "expires"))
         rest = [self._fields.get("redirect") or "", *limits]
         path = f"/{self._req.version}/{self._req.account}/{self._req.container}"

@@ -40,7 +40,7 @@ FEATURES: t.Mapping[str, t.Any] = {
         "outgoing_allow_headers": ["x-object-meta-public-*"],
         "allowed_digests": ["sha256", "sha512"],
     },
-    "formpost": {"allowed_digests": ["sha256", "sha512"]},
+    "formpost": {"allowed_digests": ["sha1", "sha256", "sha512"]},
     "staticweb": {},
     "container_quotas": {},
     "account_quotas": {},

@@ -7,7 +7,7 @@ import hmac
 import ipaddress
 import re
 from base64 import urlsafe_b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from email.utils import formatdate
 from urllib.parse import quote
@@ -84,17 +84,17 @@ def read_expiry(text: str, now: float) -> int:
     return at if at >= now else 0
 
 
-def read_signature(text: str) -> tuple[str, str]:
+def read_signature(text: str, allowed: Sequence[str] = ALLOWED) -> tuple[str, str]:
     """(digest, hexadecimal signature); ("", "") when it is none that is allowed."""
     name, colon, rest = text.partition(":")
     if colon:
         try:
             raw = rest.replace("+", "-").replace("/", "_")
-            return (name, urlsafe_b64decode(raw + "=" * (-len(raw) % 4)).hex()) if name in ALLOWED else ("", "")
+            return (name, urlsafe_b64decode(raw + "=" * (-len(raw) % 4)).hex()) if name in allowed else ("", "")
         except ValueError:
             return "", ""
     found = DIGESTS.get(len(text), "")
-    return (found, text.lower()) if found in ALLOWED else ("", "")
+    return (found, text.lower()) if found in allowed else ("", "")
 
 
 def signing_keys(site: Site, req: Request) -> Iterator[tuple[str, str]]:
