@@ -157,3 +157,22 @@ def test_compute_is_told_when_a_volume_has_grown(cloud: app.Running) -> None:
             break
         time.sleep(0.01)
     assert told == [made["id"]]
+
+
+def test_an_incremental_backup_grows_from_one_of_its_own_project(cloud: app.Running) -> None:
+    made = make(cloud)
+
+    def back_up(token: str, **more: Any) -> str:
+        order = {"backup": {"volume_id": made["id"], **more}}
+        backup = call(cloud, "POST", "/backups", token, json=order).json()["backup"]
+        wait(cloud, backup["id"], kind="backup")
+        wait(cloud, made["id"])
+        return str(backup["id"])
+
+    def depended_on(backup_id: str, token: str) -> bool:
+        return bool(call(cloud, "GET", f"/backups/{backup_id}", token).json()["backup"]["has_dependent_backups"])
+
+    elsewhere = "root:elsewhere:admin,member,reader"
+    theirs, mine = back_up(elsewhere), back_up(MEMBER)
+    back_up(elsewhere, incremental=True)
+    assert (depended_on(theirs, elsewhere), depended_on(mine, MEMBER)) == (True, False)

@@ -170,9 +170,9 @@ def create(ask: Ask[Any]) -> Answer:
         raise InvalidVolume("Backing up an in-use volume must use the force flag.")
     parent = None
     if given.get("incremental"):
-        parent = tx.one(Backup, volume_id=row.id, status="available", project_id=ask.who.project_id, want="present")
-        newest = tx.find(Backup, volume_id=row.id, status="available", order="created_at DESC", limit=1)
-        if parent is None or not newest:
+        mine = {"project_id": ask.who.project_id, "status": "available", "want": "present"}
+        newest = tx.find(Backup, volume_id=row.id, order="created_at DESC", limit=1, **mine)
+        if not newest:
             raise InvalidBackup("No backups available to do an incremental backup.")
         parent = newest[0]
     take(ask, tx, ask.who.project_id, {"backups": 1, "backup_gigabytes": size})
