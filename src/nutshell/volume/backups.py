@@ -170,7 +170,7 @@ def create(ask: Ask[Any]) -> Answer:
         raise InvalidVolume("Backing up an in-use volume must use the force flag.")
     parent = None
     if given.get("incremental"):
-        mine = {"project_id": ask.who.project_id, "status": "available", "want": "present"}
+        mine: dict[str, Any] = {"project_id": ask.who.project_id, "status": "available", "want": "present"}
         newest = tx.find(Backup, volume_id=row.id, order="created_at DESC", limit=1, **mine)
         if not newest:
             raise InvalidBackup("No backups available to do an incremental backup.")
