@@ -45,6 +45,19 @@ def test_an_external_network_that_is_used_stays_granted(c: Caller) -> None:
     c.x(f"DELETE /rbac-policies/{everybody['id']}", token=ADMIN)
 
 
+def test_policies_give_their_quota_back_with_what_they_granted(c: Caller) -> None:
+    used = "GET /quotas/adm/details.json"
+    before = c.x(used, token=ADMIN)["quota"]["rbac_policy"]["used"]
+    network = c.x("POST /networks", {"network": {"router:external": True}}, ADMIN)["network"]["id"]
+    group = c.x("POST /security-groups", {"security_group": {}}, ADMIN)["security_group"]["id"]
+    grant(c, "network", network, "access_as_shared", "p")
+    grant(c, "security_group", group, "access_as_shared", "p")
+    assert c.x(used, token=ADMIN)["quota"]["rbac_policy"]["used"] == before + 2
+    c.x(f"DELETE /networks/{network}", token=ADMIN)
+    c.x(f"DELETE /security-groups/{group}", token=ADMIN)
+    assert c.x(used, token=ADMIN)["quota"]["rbac_policy"]["used"] == before
+
+
 def test_the_default_external_network_is_everybodys(c: Caller) -> None:
     public = c.x("GET /networks?name=public")["networks"][0]
     c.x(f"DELETE /routers/{c.x('POST /routers', {'router': {}})['router']['id']}")

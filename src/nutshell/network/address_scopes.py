@@ -15,7 +15,7 @@ from nutshell.core.service import Ask
 from nutshell.core.store import Tx
 from nutshell.network import errors
 from nutshell.network.bodies import Given, allow, create_each, create_target, read_changes
-from nutshell.network.rbacs import SHARED, RbacPolicy, granted, reaches, set_wildcard, targets
+from nutshell.network.rbacs import SHARED, drop_policies, granted, reaches, set_wildcard, targets
 from nutshell.network.service import ADMIN, MEMBER, READER, network, reads
 
 
@@ -107,5 +107,5 @@ def delete(ask: Ask[AddressScope]) -> None:
 
     if ask.tx.count(SubnetPool, address_scope_id=ask.target.id):
         raise errors.AddressScopeInUse(id=ask.target.id)
-    ask.tx.drop_where(RbacPolicy, object_id=ask.target.id)
+    drop_policies(ask, ask.target.id)
     ask.tx.drop(ask.target)

@@ -222,7 +222,7 @@ def add_router(ask: Ask[Agent]) -> Answer:
     if row.hosted:
         raise errors.RouterHostedByL3Agent(router_id=row.id, agent_id=ask.target.id)
     ask.tx.put(row, hosted=True, wanted=row.wanted + 1, due_at=ask.now)
-    return Answer(201, None)
+    return Answer(201, b"null", {"Content-Type": "application/json"})  # clients read a body
 
 
 @network.verb(

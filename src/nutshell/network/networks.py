@@ -14,7 +14,7 @@ from nutshell.core.store import Tx
 from nutshell.network import errors
 from nutshell.network.bodies import Given, allow, create_each, create_target, read_changes, revision_matches, take
 from nutshell.network.config import NetworkConfig
-from nutshell.network.rbacs import EXTERNAL, SHARED, RbacPolicy, granted, reaches, set_wildcard, targets
+from nutshell.network.rbacs import EXTERNAL, SHARED, drop_policies, granted, reaches, set_wildcard, targets
 from nutshell.network.removals import remove_from_world
 from nutshell.network.rowfacts import standard
 from nutshell.network.service import ADMIN, ADMIN_OR_SERVICE, MEMBER, READER, network, reads
@@ -285,7 +285,7 @@ def _lead_out(ask: Ask[Any], row: Network, on: bool) -> None:
         ).fetchone()
         if used:
             raise errors.ExternalNetworkInUse(id=row.id)
-        ask.tx.drop_where(RbacPolicy, object_id=row.id, action=EXTERNAL)
+        drop_policies(ask, row.id, action=EXTERNAL)
         return
     set_wildcard(ask, row.id, EXTERNAL, True)
 
@@ -311,7 +311,7 @@ def delete(ask: Ask[Network]) -> None:
             drop_port(ask.cloud, ask.tx, port)
     for subnet in ask.tx.find(Subnet, network_id=row.id):
         drop_subnet(ask.cloud, ask.tx, subnet)
-    ask.tx.drop_where(RbacPolicy, object_id=row.id)
+    drop_policies(ask, row.id)
     ask.tx.drop(row)
     ask.cloud.quotas.give_back(ask.tx, row.project_id, {"network.network": 1})
     remove_from_world(ask.tx, "network", row.id, row.segment)

@@ -48,6 +48,7 @@ class RbacPolicy(
     object_id: str = field(write="create")
     action: str = field(write="create")
     target_tenant: str = field(write="create update", max_length=255)
+    counted: bool = field(default=False, hidden=True)  # it was asked for by itself, and took quota
 
 
 @RbacPolicy.shows("tenant_id")
@@ -108,7 +109,7 @@ def reaches(granted_to: set[str] | None, who: Who) -> bool:
 def set_wildcard(ask: Ask[Any], object_id: str, action: str, on: bool, kind: str = "network") -> None:
     """Grant an object to everybody, or take that back (`shared`, `router:external`)."""
     if not on:
-        ask.tx.drop_where(RbacPolicy, object_id=object_id, action=action, target_tenant="*")
+        drop_policies(ask, object_id, action=action, target_tenant="*")
     elif not ask.tx.count(RbacPolicy, object_id=object_id, action=action, target_tenant="*"):
         ask.tx.add(
             RbacPolicy(
@@ -148,7 +149,7 @@ def _create(ask: Ask[Any], given: Given) -> RbacPolicy:
     if kind == "subnetpool":
         _check_scope(ask.tx, object_id, given["target_tenant"])
     take(ask, given["project_id"], "rbac_policy")
-    row = ask.tx.add(RbacPolicy(id=ask.new_id(), **given))
+    row = ask.tx.add(RbacPolicy(id=ask.new_id(), counted=True, **given))
     _changed(ask.tx, row)
     return row
 
@@ -196,9 +197,20 @@ def update(ask: Ask[RbacPolicy]) -> RbacPolicy:
 def delete(ask: Ask[RbacPolicy]) -> None:
     row = ask.target
     _refuse_if_used(ask.tx, row)
-    ask.tx.drop(row)
+    _drop(ask, row)
     _changed(ask.tx, row)
-    ask.cloud.quotas.give_back(ask.tx, row.project_id, {"network.rbac_policy": 1})
+
+
+def drop_policies(ask: Ask[Any], object_id: str, **equals: Any) -> None:
+    """The object is gone, or no longer granted so: its policies go with it."""
+    for row in ask.tx.find(RbacPolicy, object_id=object_id, **equals):
+        _drop(ask, row)
+
+
+def _drop(ask: Ask[Any], row: RbacPolicy) -> None:
+    ask.tx.drop(row)
+    if row.counted:
+        ask.cloud.quotas.give_back(ask.tx, row.project_id, {"network.rbac_policy": 1})
 
 
 # Which projects use an object by which kind of grant.

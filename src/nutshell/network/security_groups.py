@@ -28,7 +28,7 @@ from nutshell.network.bodies import (
     take,
     take_in,
 )
-from nutshell.network.rbacs import SHARED, RbacPolicy, granted, reaches, targets
+from nutshell.network.rbacs import SHARED, drop_policies, granted, reaches, targets
 from nutshell.network.removals import remove_from_world
 from nutshell.network.rowfacts import standard, uuid_of
 from nutshell.network.security_group_rules import SecurityGroupRule
@@ -209,7 +209,7 @@ def delete(ask: Ask[SecurityGroup]) -> None:
         tx.drop(rule, quiet=True)
         if not rule.in_default:
             ask.cloud.quotas.give_back(tx, rule.project_id, {"network.security_group_rule": 1})
-    tx.drop_where(RbacPolicy, object_id=row.id)
+    drop_policies(ask, row.id)
     tx.drop(row)
     if row.default_for != row.project_id:
         ask.cloud.quotas.give_back(tx, row.project_id, {"network.security_group": 1})

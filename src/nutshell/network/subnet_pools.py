@@ -15,7 +15,7 @@ from nutshell.network import errors
 from nutshell.network.address_scopes import AddressScope
 from nutshell.network.addresses import Span, bounds, text
 from nutshell.network.bodies import Given, allow, create_each, create_target, read_changes, revision_matches, take
-from nutshell.network.rbacs import SHARED, RbacPolicy, granted, reaches, set_wildcard, targets
+from nutshell.network.rbacs import SHARED, drop_policies, granted, reaches, set_wildcard, targets
 from nutshell.network.rowfacts import standard, uuid_of
 from nutshell.network.service import ADMIN, MEMBER, READER, network, reads
 from nutshell.network.sight import seen
@@ -248,7 +248,7 @@ def delete(ask: Ask[SubnetPool]) -> None:
     revision_matches(ask, row)
     if ask.tx.count(Subnet, subnetpool_id=row.id):
         raise errors.SubnetPoolDeleteError(why="Subnet pool has existing allocations")
-    ask.tx.drop_where(RbacPolicy, object_id=row.id)
+    drop_policies(ask, row.id)
     ask.tx.drop(row)
     ask.cloud.quotas.give_back(ask.tx, row.project_id, {"network.subnetpool": 1})
 
