@@ -95,10 +95,11 @@ class Cloud:
             ),
             "PROTOCOL": pool["storage_protocol"],
             "VENDOR": pool["vendor_name"],
+            "HYPERVISOR": "QEMU" if self.real else "memory",
             "HOSTS": "1" if self.real else "2",
             "SWIFT": str("object-store" in self.services).lower(),
             "REAL": str(self.real).lower(),
-            "PATIENCE": "120" if self.real else "1",  # seconds for a guest to answer; simulated ones never do
+            "PATIENCE": "300" if self.real else "1",  # seconds for a guest to answer; simulated ones never do
             "HTTP_IMAGE": http_image,
             "IMAGE_FILE": str(tiny if self.real else self.folder / "served" / "image.qcow2"),
         }
