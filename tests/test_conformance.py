@@ -1,5 +1,6 @@
 """The conformance harness' books: lists, ratchet and EXPECTED.md agree (no test of OpenStack is run)."""
 
+import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent / "conformance"))
 import suites
 from tempest_runs import judge
 
+RESULTS = Path(__file__).parent / "conformance" / "results.json"
 BOTH = [(s, real) for s in suites.SUITES for real in (False, True) if not real or s.name in suites.REAL]
 
 
@@ -20,6 +22,12 @@ def test_what_passed_is_not_said_to_be_impossible(suite: suites.Suite, real: boo
     assert [i for i, times in Counter(ids).items() if times > 1] == []
     assert sorted(passed - set(ids)) == [], "in the ratchet, not in the list"
     assert [i for i in sorted(passed) if suites.reason_of(i, reasons)] == []
+
+
+def test_the_figures_are_of_suites_there_are() -> None:
+    runs = json.loads(RESULTS.read_text())
+    assert {run["suite"] for run in runs} <= {s.name for s in suites.SUITES}
+    assert len({(run["suite"], run["where"]) for run in runs}) == len(runs)
 
 
 def test_every_reason_is_about_some_test() -> None:
