@@ -281,6 +281,14 @@ def test_lifecycle_rules_are_carried_out(s3: Any, bucket: str, cloud: Any) -> No
     assert code(s3.list_parts, Bucket=bucket, Key="log/c", UploadId=upload) == "NoSuchUpload"
 
 
+def test_quotas_of_a_container_hold_for_s3(s3: Any, bucket: str, cloud: Any) -> None:
+    store = cloud.connection("admin").object_store
+    assert store.post(f"/{bucket}", headers={"X-Container-Meta-Quota-Bytes": "10"}).status_code == 204
+    s3.put_object(Bucket=bucket, Key="a", Body=b"x" * 8)
+    assert code(s3.put_object, Bucket=bucket, Key="b", Body=b"x" * 8) == "EntityTooLarge"
+    assert [o["Key"] for o in s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["a"]
+
+
 def test_a_document_type_is_refused() -> None:
     body = b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><Delete><Object><Key>&x;</Key></Object></Delete>'
     with pytest.raises(S3Error) as why:

@@ -9,7 +9,18 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from nutshell.core.trace import Traces
 from nutshell.object_store.errors import EngineError
-from nutshell.object_store.s3 import buckets, cors, documents, forms, listings, multipart, objects, signing, writes
+from nutshell.object_store.s3 import (
+    buckets,
+    cors,
+    documents,
+    forms,
+    listings,
+    multipart,
+    objects,
+    quotas,
+    signing,
+    writes,
+)
 from nutshell.object_store.s3.errors import NotModified, S3Error
 from nutshell.object_store.s3.messages import Answer, Request, error_answer
 from nutshell.object_store.s3.site import Site
@@ -107,6 +118,7 @@ class Application:
                 return await cors.preflight(self.site, req)
             if not (req.method == "POST" and forms.is_form(req)):
                 signing.authenticate(self.site.cloud, req, self.site.regions)
+            quotas.refuse_read_only(self.site, req)
             answer = await operation(req)(self.site, req)
         except NotModified as why:
             answer = Answer(304, dict(why.headers))

@@ -97,7 +97,7 @@ async def list_objects(site: Site, req: Request) -> Answer:
         if page.truncated and delimiter:
             nodes.append(("NextMarker", shown(page.last[0], encoding)))
     nodes.append(("MaxKeys", str(limit)))
-    if delimiter:
+    if "delimiter" in query:
         nodes.append(("Delimiter", shown(delimiter, encoding)))
     if encoding:
         nodes.append(("EncodingType", encoding))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nutshell.object_store.rows import ContainerRow, ObjectRow
-from nutshell.object_store.s3 import checksums, listings, objects, parts, versions, writes
+from nutshell.object_store.s3 import checksums, listings, objects, parts, quotas, versions, writes
 from nutshell.object_store.s3.errors import S3Error
 from nutshell.object_store.s3.messages import Answer, Node, Request, parse, shown, text_in, xml
 from nutshell.object_store.s3.site import OBJECT, Bucket, Site
@@ -116,7 +116,7 @@ async def put_part(site: Site, req: Request) -> Answer:
         raise S3Error("InvalidRequest", f"Checksum Type mismatch occurred, expected checksum Type: {default}, actual"
                                         f" checksum Type: {named}")  # fmt: skip
     async with writes.taking(site, req, name, upload.home.policy, default) as taken:
-        await site.engine.change(_naming(site, upload, number, taken.staged, taken.checksum))
+        await site.engine.change(_naming(site, req, upload, number, (taken.staged, taken.checksum)))
         headers = {"etag": f'"{taken.staged.md5}"'}
         if taken.checksum and req.headers.keys() & writes._checksum_asked(req):
             algorithm, value, _ = taken.checksum.split(" ")
@@ -124,10 +124,13 @@ async def put_part(site: Site, req: Request) -> Answer:
     return Answer(200, headers)
 
 
-def _naming(site: Site, upload: Upload, number: int, staged: Any, checksum: str) -> Any:
+def _naming(site: Site, req: Request, upload: Upload, number: int, taken: tuple[Any, str]) -> Any:
+    staged, checksum = taken
+
     def work(index: Any) -> None:
         if index.object(upload.home.id, upload.row.name) is None:
             raise S3Error("NoSuchUpload")
+        quotas.check(site, req, index, upload.home, staged.size)
         meta = {UPLOADED: checksum} if checksum else {}
         row = ObjectRow(upload.home.id, upload.part(number), site.now(), staged.size, staged.md5, "binary/octet-stream",
                         index.keep(staged), meta)  # fmt: skip
@@ -154,7 +157,7 @@ async def _copy_part(site: Site, req: Request, upload: Upload, number: int) -> A
             await up.feed(data)
         staged = await up.finish()
         checksum = f"{algorithm} {checksums.encoded(running)} FULL_OBJECT" if running is not None else ""
-        await site.engine.change(_naming(site, upload, number, staged, checksum))
+        await site.engine.change(_naming(site, req, upload, number, (staged, checksum)))
     headers = {"x-amz-copy-source-version-id": versions.version_id(row)} if source_bucket.versioned else {}
     nodes: list[Node] = [("LastModified", objects.iso_time(site.now())), ("ETag", f'"{staged.md5}"')]
     return xml("CopyPartResult", nodes, headers=headers)
@@ -354,13 +357,11 @@ def _listed(raw: bytes) -> list[tuple[int, str, dict[str, str]]]:
     for element in root.iterfind("Part"):
         text = text_in(element, "PartNumber")
         etag = text_in(element, "ETag").strip('"')
-        if not text.isdecimal():
+        if not text.isdecimal() or not etag:
             raise S3Error("MalformedXML")
         if not 1 <= int(text) <= MOST_PARTS:
             raise S3Error("InvalidArgument", f"Part number must be an integer between 1 and {MOST_PARTS}, inclusive",
                           ArgumentName="partNumber", ArgumentValue=text)  # fmt: skip
-        if not etag:
-            raise S3Error("InvalidPart", PartNumber=text)
         said = {
             c.tag[len("Checksum") :].lower(): (c.text or "").strip() for c in element if c.tag.startswith("Checksum")
         }

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from nutshell.object_store.rows import ObjectRow
-from nutshell.object_store.s3 import checksums, grants, objects, parts, versions
+from nutshell.object_store.s3 import checksums, grants, objects, parts, quotas, versions
 from nutshell.object_store.s3.errors import S3Error
 from nutshell.object_store.s3.messages import Answer, Node, Request, xml
 from nutshell.object_store.s3.site import OBJECT, Bucket, Site
@@ -172,6 +172,7 @@ def placing(site: Site, req: Request, bucket: Bucket, draft: ObjectRow, staged: 
         now = Bucket(bucket.account, home)
         old: ObjectRow | None = index.object(home.id, draft.name)
         write_conditions(req, old)
+        quotas.check(site, req, index, home, draft.size if draft.kind != "slo" else 0)
         newest = _newest(index, now, draft.name, old)
         row = msgspec.structs.replace(draft, ts=max(site.now(), newest + 1))
         if staged is not None:
