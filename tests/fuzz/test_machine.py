@@ -233,6 +233,9 @@ class Cloudy(RuleBasedStateMachine):
         accepted = self.act(s, "confirmResize" if keep else "revertResize")
         assert accepted is (guest.status == "VERIFY_RESIZE"), self.story(f"decided on one that is {guest.status}")
         if accepted:
+            # nothing but its status tells that it is being decided (as in Nova: there is no task)
+            self.world.until(lambda: self.get(f"{COM}/servers/{s}")["server"]["status"] != "VERIFY_RESIZE", 20)
+            self.settle()
             guest.flavor = guest.flavor if keep else guest.before
             guest.before, guest.status = "", guest.was
 

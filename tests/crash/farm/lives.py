@@ -15,11 +15,15 @@ from nutshell.cli.up import bring_up, read_wanted
 
 def up(cloud: KilledCloud, simulate: bool) -> None:
     """As `nutshell up`, without a process for the command."""
-    state = cloud.state
+    state, before = cloud.state, dict(os.environ)
     os.environ |= database.environment_for(state)
     os.environ["OS_CLIENT_CONFIG_FILE"] = str(state.parent / "clouds.yaml")
     given = {"state": state, "port": cloud.port, "simulate": simulate}
-    bring_up(read_wanted(given, None, os.environ), lambda _: None)
+    try:
+        bring_up(read_wanted(given, None, os.environ), lambda _: None)
+    finally:  # what other tests start must not end up in this database
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def recorded(state: Path, which: str) -> int:
