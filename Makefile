@@ -12,12 +12,12 @@ OPTIONS := $(if $(STATE),--state $(STATE))
 DEBIAN := qemu-system-x86 qemu-utils libnftables1 dnsmasq-base e2fsprogs dosfstools \
     syslinux syslinux-common mtools openssh-client iputils-ping
 
-.PHONY: oracle-identity help demo up down test test-postgres kill-farm real check bench bench-peers conformance fuzz docs clean debian
+.PHONY: oracle-identity help demo up down test test-postgres kill-farm real check bench bench-peers bench-objects conformance fuzz docs clean debian
 
 help:
 	@echo "make demo    a real server on a real network with a real volume, shown step by step (as root)"
 	@echo "make up      start the cloud; make down ends it and its guests   (STATE=dir PORT=n)"
-	@echo "make test    the tests; make real: those with real guests and networks (as root); make check: lint, types, house rules; make bench: the promised numbers; make bench-peers: beside real OpenStack"
+	@echo "make test    the tests; make real: those with real guests and networks (as root); make check: lint, types, house rules; make bench: the promised numbers; make bench-peers: beside real OpenStack; make bench-objects: beside Swift and nginx"
 	@echo "make test-postgres   the tests with every cloud's state on PostgreSQL   (PART=tests/wire/…)"
 	@echo "make kill-farm [SEED=1] [KILLS=20] [DATABASE=postgresql] [REAL=1]   kill -9 at random moments under random work; nothing may be lost"
 	@echo "make conformance [SUITE=smoke] [REAL=1] [UPDATE=1]   OpenStack's own tests, all or one list of tests/conformance/lists; REAL=1: real servers (as root); UPDATE=1: what passes has to pass from now on"
@@ -70,6 +70,10 @@ check: $(VENV)/tested
 
 bench: $(VENV)/tested
 	$(BIN)/python bench/bench.py
+
+# The object store beside real Swift and nginx (as root; flushed on both sides).
+bench-objects: debian $(VENV)/tested
+	$(BIN)/python bench/objects.py
 
 # Beside real OpenStack from PyPI, installed and started on request (as root; the first time takes minutes).
 bench-peers: $(VENV)/tested

@@ -1,0 +1,237 @@
+"""The object store beside real Swift and nginx, in one run: rates, listings, memory (as root).
+
+python bench/objects.py [--seconds 5] [--names 10000] [--without-peers]
+Ours flushes bytes and index before it answers a PUT (a real cloud, one device); Swift as bench/peers/swift_peer.py
+says; nginx serves files of the same sizes. One client process on the same machine, keep-alive connections.
+"""
+
+import argparse
+import asyncio
+import http.client
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "peers"))
+from cloud import admin, cloud, nutshell, pss_mib
+
+SMALL, LARGE = os.urandom(4096), os.urandom(1 << 20) * 64
+
+
+@dataclass
+class Store:
+    name: str
+    base: str  # the account's URL
+    token: str
+
+    @property
+    def address(self) -> tuple[str, int, str]:
+        parts = urlsplit(self.base)
+        return parts.hostname or "", parts.port or 80, parts.path
+
+
+class Connection:
+    """One keep-alive connection; requests are bytes prepared beforehand."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.status = 0
+
+    async def open(self) -> None:
+        host, port, _ = self._store.address
+        self._r, self._w = await asyncio.open_connection(host, port, limit=1 << 22)
+
+    async def send(self, method: str, path: str, body: bytes = b"") -> int:
+        """Bytes of the answer's body."""
+        _, _, base = self._store.address
+        head = f"{method} {base}{path} HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {self._store.token}\r\n"
+        self._w.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
+        if body:
+            self._w.write(body)
+            await self._w.drain()
+        raw = (await self._r.readuntil(b"\r\n\r\n")).lower()
+        self.status = int(raw[9:12])
+        if self.status in (204, 304):
+            return 0
+        at = raw.find(b"content-length:")
+        if at < 0:
+            raise RuntimeError(f"{self._store.name}: {method} {path}: {raw!r}")
+        length = left = int(raw[at + 15 : raw.index(b"\r\n", at)])
+        while left:
+            left -= len(await self._r.read(min(left, 1 << 20)))
+        return length
+
+    def close(self) -> None:
+        self._w.close()
+
+
+async def rate(store: Store, clients: int, seconds: float, work: Callable[[Connection, int], Awaitable[None]]) -> float:
+    """How many a second `clients` at once get done; refusals stop the measurement."""
+    connections = [Connection(store) for _ in range(clients)]
+    for connection in connections:
+        await connection.open()
+    done = 0
+    end = time.perf_counter() + seconds
+
+    async def one(connection: Connection, number: int) -> None:
+        nonlocal done
+        while time.perf_counter() < end:
+            await work(connection, number)
+            if connection.status >= 300:
+                raise RuntimeError(f"{store.name}: {connection.status}")
+            done += 1
+            number += clients
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one(c, i) for i, c in enumerate(connections)))
+    for connection in connections:
+        connection.close()
+    return done / (time.perf_counter() - began)
+
+
+async def small(store: Store, clients: int, seconds: float) -> dict[str, float]:
+    made = 0
+
+    async def put(c: Connection, n: int) -> None:
+        nonlocal made
+        made = max(made, n + 1)
+        await c.send("PUT", f"/bench/{clients}-{n}", SMALL)
+
+    async def get(c: Connection, n: int) -> None:
+        await c.send("GET", f"/bench/{clients}-{n % max(1, made - clients)}")
+
+    left = iter(range(1 << 30))
+
+    async def delete(c: Connection, n: int) -> None:
+        await c.send("DELETE", f"/bench/{clients}-{next(left)}")
+
+    out = {f"PUT 4 KiB, {clients} clients, /s": await rate(store, clients, seconds, put)}
+    out[f"GET 4 KiB, {clients} clients, /s"] = await rate(store, clients, seconds, get)
+    span = min(seconds, made / (2 * out[f"PUT 4 KiB, {clients} clients, /s"] * 4))
+    out[f"DELETE 4 KiB, {clients} clients, /s"] = await rate(store, clients, max(0.2, span), delete)
+    return out
+
+
+async def large(store: Store, seconds: float) -> dict[str, float]:
+    async def put(c: Connection, n: int) -> None:
+        await c.send("PUT", f"/bench/large-{n % 4}", LARGE)
+
+    async def get(c: Connection, n: int) -> None:
+        await c.send("GET", f"/bench/large-{n % 4}")
+
+    return {
+        "PUT 64 MiB, 4 clients, MiB/s": 64 * await rate(store, 4, seconds, put),
+        "GET 64 MiB, 4 clients, MiB/s": 64 * await rate(store, 4, seconds, get),
+    }
+
+
+async def listing(store: Store, names: int) -> dict[str, float]:
+    """A page of 10,000 names at the end of so many."""
+    connections = [Connection(store) for _ in range(16)]
+    for connection in connections:
+        await connection.open()
+    await connections[0].send("PUT", "/names")
+
+    async def fill(connection: Connection, start: int) -> None:
+        for n in range(start, names, len(connections)):
+            await connection.send("PUT", f"/names/n{n:08d}", b"x")
+
+    await asyncio.gather(*(fill(c, i) for i, c in enumerate(connections)))
+    taken = []
+    for _ in range(5):
+        began = time.perf_counter()
+        await connections[0].send("GET", f"/names?limit=10000&marker=n{max(0, names - 10001):08d}")
+        taken.append((time.perf_counter() - began) * 1000)
+    return {f"the last page of 10,000 of {names:,} names, ms": statistics.median(taken)}
+
+
+async def measure(store: Store, seconds: float, names: int) -> dict[str, float]:
+    connection = Connection(store)
+    await connection.open()
+    await connection.send("PUT", "/bench")
+    out: dict[str, float] = {}
+    for clients in (1, 8, 32):
+        out |= await small(store, clients, seconds)
+    out |= await large(store, seconds)
+    return out | await listing(store, names)
+
+
+async def measure_nginx(store: Store, seconds: float) -> dict[str, float]:
+    out = {}
+    for clients in (1, 8, 32):
+        out[f"GET 4 KiB, {clients} clients, /s"] = await rate(store, clients, seconds, lambda c, n: _get(c, "/small"))
+    out["GET 64 MiB, 4 clients, MiB/s"] = 64 * await rate(store, 4, seconds, lambda c, n: _get(c, "/large"))
+    return out
+
+
+async def _get(connection: Connection, path: str) -> None:
+    await connection.send("GET", path)
+
+
+def swift_login(port: int) -> Store:
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("GET", "/auth/v1.0", headers={"X-Auth-User": "test:tester", "X-Auth-Key": "testing"})
+    answer = connection.getresponse()
+    answer.read()
+    return Store("swift", answer.headers["X-Storage-Url"], answer.headers["X-Auth-Token"])
+
+
+def peers(seconds: float, names: int) -> list[dict[str, float]]:
+    """Swift's figures and nginx's."""
+    import swift_peer
+    from settings import Layout
+
+    at = Layout(Path("/var/tmp/swift-peer"), 17200)
+    command = [sys.executable, str(Path(__file__).parent / "peers/swift_peer.py")]
+    subprocess.run([*command, "install"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*command, "start"], check=True, stdout=subprocess.DEVNULL)
+    try:
+        www = at.state / "www"
+        (www / "small").write_bytes(SMALL)
+        (www / "large").write_bytes(LARGE)
+        theirs = asyncio.run(measure(swift_login(at.port), seconds, names))
+        nginx = Store("nginx", f"http://127.0.0.1:{at.port + swift_peer.NGINX}", "")
+        return [theirs, asyncio.run(measure_nginx(nginx, seconds))]
+    finally:
+        subprocess.run([*command, "stop"], check=False, stdout=subprocess.DEVNULL)
+
+
+def ours(seconds: float, names: int) -> tuple[dict[str, float], float]:
+    """Our figures, and the memory after them."""
+    with cloud(simulate=False) as (base, state):
+        client = admin(base, state)
+        store = Store("nutshell", f"{base}/object-store/v1/AUTH_{client.project_id}", client.token)
+        found = asyncio.run(measure(store, seconds, names))
+        pids = json.loads(nutshell("status", "--json", "--state", str(state)).stdout)["pids"]
+        return found, pss_mib(list(pids.values()) if isinstance(pids, dict) else pids)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--names", type=int, default=10_000, help="in the listing")
+    parser.add_argument("--without-peers", action="store_true")
+    given = parser.parse_args()
+    mine, memory = ours(given.seconds, given.names)
+    columns = [{}, {}] if given.without_peers else peers(given.seconds, given.names)
+    print(
+        f"| {'what':<46} | {'nutshell':>10} | {'swift':>10} | {'nginx':>10} | ratio to swift |\n|---|---|---|---|---|"
+    )
+    for what, value in mine.items():
+        swift, nginx = (column.get(what) for column in columns)
+        ratio = "" if not swift else f"{swift / value if what.endswith('ms') else value / swift:.1f}"
+        cells = [f"{v:>10,.4g}" if v is not None else f"{'-':>10}" for v in (value, swift, nginx)]
+        print(f"| {what:<46} | {' | '.join(cells)} | {ratio:>14} |")
+    print(f"memory of ours afterwards (PSS): {memory:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
