@@ -289,6 +289,20 @@ def test_quotas_of_a_container_hold_for_s3(s3: Any, bucket: str, cloud: Any) -> 
     assert [o["Key"] for o in s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["a"]
 
 
+def test_odd_words_are_refused_and_change_nothing(s3: Any, bucket: str) -> None:
+    long = "9" * 5000
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    assert code(s3.get_object, Bucket=bucket, Key="k", ResponseContentType="a\r\nSet-Cookie: b") == "InvalidArgument"
+    assert s3.get_object(Bucket=bucket, Key="k", Range=f"bytes=0-{long}")["Body"].read() == b"x"
+    assert code(s3.list_parts, Bucket=bucket, Key="k", UploadId="no", PartNumberMarker=5) == "NoSuchUpload"
+    for condition in ("x", [1], {"StringEquals": []}, {"Never": {"aws:SourceIp": "::"}}):
+        statement = {"Effect": "Allow", "Principal": "*", "Action": "s3:*", "Resource": f"arn:aws:s3:::{bucket}",
+                     "Condition": condition}  # fmt: skip
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        assert code(s3.put_bucket_policy, Bucket=bucket, Policy=policy) == "MalformedPolicy"
+    assert code(s3.get_bucket_policy, Bucket=bucket) == "NoSuchBucketPolicy"
+
+
 def test_a_document_type_is_refused() -> None:
     body = b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><Delete><Object><Key>&x;</Key></Object></Delete>'
     with pytest.raises(S3Error) as why:

@@ -73,7 +73,7 @@ def _rule(element: ET.Element) -> dict[str, Any]:
 
 
 def _number(text: str, least: int) -> int:
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > 9:
         raise S3Error("MalformedXML")
     if int(text) < least:
         raise S3Error("InvalidArgument", "A lifecycle period must be a positive integer")

@@ -27,7 +27,7 @@ class Page:
 
 def limit_of(req: Request, name: str = "max-keys") -> int:
     text = req.query.get(name, str(MOST))
-    if not text.lstrip("-").isdecimal():
+    if not text.lstrip("-").isdecimal() or len(text) > 20:
         raise S3Error("InvalidArgument", "Provided max-keys not an integer or within integer range", ArgumentName=name,
                       ArgumentValue=text)  # fmt: skip
     number = int(text)

@@ -131,6 +131,13 @@ def text_in(element: ET.Element, path: str, default: str = "") -> str:
     return (element.findtext(path) or default).strip()
 
 
+def header_text(value: str, name: str) -> str:
+    """The value, if it can stand in a header. InvalidArgument for control characters."""
+    if any((c < " " and c != "\t") or c == "\x7f" for c in value):
+        raise S3Error("InvalidArgument", "Header values hold no control characters.", ArgumentName=name)
+    return value
+
+
 def shown(name: str, encoding: str) -> str:
     """A key as a listing writes it."""
     return quote(name, safe="/~*") if encoding == "url" else name

@@ -96,7 +96,7 @@ def _type_of(req: Request, algorithm: str) -> str:
 
 def _number(req: Request) -> int:
     text = req.query.get("partNumber", "")
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_PARTS:
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= MOST_PARTS:
         raise S3Error("InvalidArgument", f"Part number must be an integer between 1 and {MOST_PARTS}, inclusive",
                       ArgumentName="partNumber", ArgumentValue=text)  # fmt: skip
     return int(text)
@@ -182,7 +182,7 @@ async def list_parts(site: Site, req: Request) -> Answer:
     upload = find(site, req, bucket)
     limit, encoding = listings.limit_of(req, "max-parts"), listings.encoding_of(req)
     text = req.query.get("part-number-marker", "0")
-    if not text.isdecimal() or int(text) > 2147483647:
+    if not text.isdecimal() or len(text) > 10 or int(text) > 2147483647:
         raise S3Error("InvalidArgument", "Argument part-number-marker must be an integer between 0 and 2147483647",
                       ArgumentName="part-number-marker", ArgumentValue=text)  # fmt: skip
     marker = int(text)
@@ -357,7 +357,7 @@ def _listed(raw: bytes) -> list[tuple[int, str, dict[str, str]]]:
     for element in root.iterfind("Part"):
         text = text_in(element, "PartNumber")
         etag = text_in(element, "ETag").strip('"')
-        if not text.isdecimal() or not etag:
+        if not text.isdecimal() or len(text) > 9 or not etag:
             raise S3Error("MalformedXML")
         if not 1 <= int(text) <= MOST_PARTS:
             raise S3Error("InvalidArgument", f"Part number must be an integer between 1 and {MOST_PARTS}, inclusive",

@@ -9,7 +9,7 @@ from nutshell.object_store.port import Index
 from nutshell.object_store.rows import TICKS, ObjectRow
 from nutshell.object_store.s3 import checksums, parts, versions
 from nutshell.object_store.s3.errors import NotModified, S3Error
-from nutshell.object_store.s3.messages import Answer, Node, Request, parse, text_in, xml
+from nutshell.object_store.s3.messages import Answer, Node, Request, header_text, parse, text_in, xml
 from nutshell.object_store.s3.signing import http_seconds
 from nutshell.object_store.s3.site import OBJECT, Bucket, Site
 
@@ -148,7 +148,7 @@ async def get(site: Site, req: Request) -> Answer:
             if not req.who.user_id:
                 raise S3Error("InvalidRequest", "Request specific response headers cannot be used for anonymous GET"
                                                 " requests.")  # fmt: skip
-            headers[header] = req.query[name]
+            headers[header] = header_text(req.query[name], name)
     pieces = parts.content(site.engine, bucket.account.id, row)
     size = sum(p.length for p in pieces)
     status, start, end = _range(req, row, pieces, size, headers)
@@ -178,7 +178,7 @@ def _range(req: Request, row: ObjectRow, pieces: Any, size: int, headers: dict[s
     if not asked or not asked.startswith("bytes=") or "," in asked:
         return 200, 0, size
     first, dash, last = asked[6:].strip().partition("-")
-    if not dash or not (first or last) or not (first + last).isdecimal():
+    if not dash or not (first or last) or not (first + last).isdecimal() or len(first + last) > 40:
         return 200, 0, size
     if first and last and int(last) < int(first):
         return 200, 0, size
@@ -193,7 +193,7 @@ def _range(req: Request, row: ObjectRow, pieces: Any, size: int, headers: dict[s
 def _part(
     req: Request, row: ObjectRow, pieces: Any, size: int, text: str, headers: dict[str, str]
 ) -> tuple[int, int, int]:
-    if not text.isdecimal() or not 1 <= int(text) <= 10000:
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= 10000:
         raise S3Error("InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive",
                       ArgumentName="partNumber", ArgumentValue=text)  # fmt: skip
     number, count = int(text), len(pieces) if row.kind == "slo" else 1

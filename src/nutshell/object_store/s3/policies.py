@@ -102,6 +102,8 @@ def _check(statement: Any, bucket: str) -> None:
         isinstance(r, str) and (r == own or r.startswith((own + "/", own + "*"))) for r in resources
     ):
         raise S3Error("MalformedPolicy", "Policy has invalid resource")
+    if not isinstance(statement.get("Condition") or {}, dict):
+        raise S3Error("MalformedPolicy", "Invalid Condition")
     for operator, terms in (statement.get("Condition") or {}).items():
         if operator.removesuffix("IfExists") not in TESTS and operator != "Null":
             raise S3Error("MalformedPolicy", f"Invalid Condition type : {operator}")

@@ -13,7 +13,7 @@ import msgspec
 from nutshell.object_store.rows import ObjectRow
 from nutshell.object_store.s3 import checksums, grants, objects, parts, quotas, versions
 from nutshell.object_store.s3.errors import S3Error
-from nutshell.object_store.s3.messages import Answer, Node, Request, xml
+from nutshell.object_store.s3.messages import Answer, Node, Request, header_text, xml
 from nutshell.object_store.s3.site import OBJECT, Bucket, Site
 
 MOST_BYTES = 5 << 30
@@ -45,9 +45,9 @@ def metadata_from(req: Request) -> dict[str, str]:
             size += len(name) - len("x-amz-meta-") + len(value)
             if size > MOST_METADATA:
                 raise S3Error("MetadataTooLarge")
-            meta["x-object-meta-" + name[len("x-amz-meta-") :]] = value
+            meta["x-object-meta-" + name[len("x-amz-meta-") :]] = header_text(value, name)
         elif name in objects.KEPT and value:
-            meta[name] = value
+            meta[name] = header_text(value, name)
     coding = [c.strip() for c in meta.get("content-encoding", "").split(",") if c.strip() not in ("", "aws-chunked")]
     meta.pop("content-encoding", None)
     if coding:
