@@ -266,6 +266,18 @@ def test_a_driver_that_fails_for_good_leaves_an_error_that_can_be_deleted(cloud:
     gone(cloud, f"/volumes/{answer['id']}")
 
 
+def test_a_volume_that_no_pool_took_is_gone_at_once_and_its_type_free(cloud: app.Running) -> None:
+    wanted = {"volume_type": {"name": "elsewhere", "extra_specs": {"volume_backend_name": "nowhere"}}}
+    kind = call(cloud, "POST", "/types", ADMIN, json=wanted).json()["volume_type"]["id"]
+    made = call(cloud, "POST", "/volumes", json={"volume": {"size": 1, "volume_type": kind}}).json()["volume"]["id"]
+    wait(cloud, made, "error")
+    assert call(cloud, "DELETE", f"/volumes/{made}").status_code == 202
+    assert call(cloud, "GET", f"/volumes/{made}").status_code == 404
+    assert call(cloud, "DELETE", f"/types/{kind}", ADMIN).status_code == 202
+    used = call(cloud, "GET", "/limits").json()["limits"]["absolute"]
+    assert (used["totalVolumesUsed"], used["totalGigabytesUsed"]) == (0, 0)
+
+
 def test_a_driver_that_fails_once_is_asked_again(cloud: app.Running) -> None:
     cloud.cloud.driver(VolumeDriver).fail("create")  # type: ignore[attr-defined]
     make(cloud)

@@ -169,6 +169,9 @@ def may_use(cloud: Cloud, tx: Tx, who: Who, row: VolumeType) -> bool:
     return bool(who.project_id) and tx.count(TypeAccess, volume_type_id=row.id, project_id=who.project_id) == 1
 
 
+UNPLACED = "no pool has what the volume's type asks for, and is open to new volumes"
+
+
 def delete(cloud: Cloud, tx: Tx, row: Volume, *, cascade: bool = False, force: bool = False) -> None:
     """Ask the loop to remove it. 400 while it is used."""
     if row.want == Want.ABSENT and not row.failed:
@@ -184,6 +187,9 @@ def delete(cloud: Cloud, tx: Tx, row: Volume, *, cascade: bool = False, force: b
         )
     for s in snapshots:
         delete_snapshot(tx, s)
+    if row.failed == "error" and row.fault == UNPLACED and not row.host:  # no drive was made: it is gone at once
+        forget(cloud, tx, row)
+        return
     save(tx, row, verb="deleting", want=Want.ABSENT, failed="", task="", hold="", deadline=tx.now + PATIENCE_S,
          due_at=tx.now, request_id=tx.request.id)  # fmt: skip
 

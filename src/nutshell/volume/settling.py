@@ -11,7 +11,7 @@ from nutshell.image.port import Images
 from nutshell.volume import backups
 from nutshell.volume.capability import Growable, ImageMaking, Snapshotting, VolumeDriver
 from nutshell.volume.hosts import usable
-from nutshell.volume.making import GIB, forget, forget_snapshot
+from nutshell.volume.making import GIB, UNPLACED, forget, forget_snapshot
 from nutshell.volume.messages import tell
 from nutshell.volume.states import Seen, Task, Want
 from nutshell.volume.tables import Snapshot, Volume, VolumeType, save
@@ -21,7 +21,7 @@ class NoPool(DriverFault):
     """No pool has what the volume's type asks for."""
 
     def __init__(self) -> None:
-        super().__init__("no pool has what the volume's type asks for, and is open to new volumes", final=True)
+        super().__init__(UNPLACED, final=True)
 
 
 def specs_of(tx: Tx, row: Volume) -> dict[str, str]:
