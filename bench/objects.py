@@ -98,26 +98,26 @@ async def rate(store: Store, clients: int, seconds: float, work: Callable[[Conne
 
 
 async def small(store: Store, clients: int, seconds: float) -> dict[str, float]:
-    made = 0
+    made: list[str] = []
 
     async def put(c: Connection, n: int) -> None:
-        nonlocal made
-        made = max(made, n + 1)
         await c.send("PUT", f"/bench/{clients}-{n}", SMALL)
+        made.append(f"/bench/{clients}-{n}")
 
     async def get(c: Connection, n: int) -> None:
-        await c.send("GET", f"/bench/{clients}-{n % max(1, made - clients)}")
-
-    left = iter(range(1 << 30))
+        await c.send("GET", made[n % len(made)])
 
     async def delete(c: Connection, n: int) -> None:
-        await c.send("DELETE", f"/bench/{clients}-{next(left)}")
+        await c.send("DELETE", made.pop())
 
-    out = {f"PUT 4 KiB, {clients} clients, /s": await rate(store, clients, seconds, put)}
-    out[f"GET 4 KiB, {clients} clients, /s"] = await rate(store, clients, seconds, get)
-    span = min(seconds, made / (2 * out[f"PUT 4 KiB, {clients} clients, /s"] * 4))
-    out[f"DELETE 4 KiB, {clients} clients, /s"] = await rate(store, clients, max(0.2, span), delete)
-    return out
+    puts = await rate(store, clients, seconds, put)
+    gets = await rate(store, clients, seconds, get)
+    deletes = await rate(store, clients, len(made) / puts / 8, delete)  # eight times as fast would use them up
+    return {
+        f"PUT 4 KiB, {clients} clients, /s": puts,
+        f"GET 4 KiB, {clients} clients, /s": gets,
+        f"DELETE 4 KiB, {clients} clients, /s": deletes,
+    }
 
 
 async def large(store: Store, seconds: float) -> dict[str, float]:
@@ -150,7 +150,7 @@ async def listing(store: Store, names: int) -> dict[str, float]:
         began = time.perf_counter()
         await connections[0].send("GET", f"/names?limit=10000&marker=n{max(0, names - 10001):08d}")
         taken.append((time.perf_counter() - began) * 1000)
-    return {f"the last page of 10,000 of {names:,} names, ms": statistics.median(taken)}
+    return {f"a page at the end of {names:,} names, ms": statistics.median(taken)}
 
 
 async def measure(store: Store, seconds: float, names: int) -> dict[str, float]:
@@ -221,6 +221,7 @@ def main() -> None:
     parser.add_argument("--without-peers", action="store_true")
     given = parser.parse_args()
     mine, memory = ours(given.seconds, given.names)
+    print("ours: " + ", ".join(f"{k}: {v:.4g}" for k, v in mine.items()), f"{memory:.0f} MiB", flush=True)
     columns = [{}, {}] if given.without_peers else peers(given.seconds, given.names)
     print(
         f"| {'what':<46} | {'nutshell':>10} | {'swift':>10} | {'nginx':>10} | ratio to swift |\n|---|---|---|---|---|"

@@ -37,7 +37,10 @@ user_test_tester = testing .admin
 [filter:cache]
 use = egg:swift#memcache
 memcache_servers = 127.0.0.1:{memcached}
-"""
+""" + "".join(
+    f"[filter:{name}]\nuse = egg:swift#{name}\n"
+    for name in ("catch_errors", "gatekeeper", "listing_formats", "copy", "slo", "dlo", "versioned_writes")
+)
 STORAGE = """[DEFAULT]
 devices = {devices}
 mount_check = false
