@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import boto3
 import pytest
+from botocore.config import Config
 
 from nutshell.cli.launch import free_port
 from nutshell.testing.client import Client
@@ -179,3 +181,15 @@ def test_curl_and_the_first_login(store: Store, tmp_path: Path) -> None:
     store.run("curl", "-sf", *token, "-T", tmp_path / "one", f"{url}/curl/one")
     store.run("curl", "-sf", *token, "-o", tmp_path / "two", f"{url}/curl/one")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_a_bucket_in_the_hosts_name(store: Store, tmp_path: Path) -> None:
+    needs("curl")
+    keys = {"aws_access_key_id": store.access, "aws_secret_access_key": store.secret}
+    paths = Config(s3={"addressing_style": "path"})
+    client = boto3.client("s3", endpoint_url=store.s3, region_name="us-east-1", config=paths, **keys)
+    client.create_bucket(Bucket="by-name")
+    client.put_object(Bucket="by-name", Key="a/b", Body=b"found", ACL="public-read")
+    port = store.s3.rpartition(":")[2]
+    asked = ["curl", "-sf", "-H", f"Host: by-name.s3.localhost:{port}", f"{store.s3}/a/b"]
+    assert store.run(*asked) == "found"

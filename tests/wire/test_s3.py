@@ -281,6 +281,16 @@ def test_lifecycle_rules_are_carried_out(s3: Any, bucket: str, cloud: Any) -> No
     assert code(s3.list_parts, Bucket=bucket, Key="log/c", UploadId=upload) == "NoSuchUpload"
 
 
+def test_a_multipart_object_is_read_back_from_an_encrypted_store() -> None:
+    with nutshell.testing.cloud({"object_store": {"encrypt": True}}, allow_unanswered=True) as cloud:
+        s3 = client_of(cloud)
+        s3.create_bucket(Bucket="sealed")
+        data = os.urandom(9 << 20)
+        s3.upload_fileobj(io.BytesIO(data), "sealed", "big")
+        assert s3.head_object(Bucket="sealed", Key="big")["ETag"].endswith('-2"')
+        assert s3.get_object(Bucket="sealed", Key="big")["Body"].read() == data
+
+
 def test_quotas_of_a_container_hold_for_s3(s3: Any, bucket: str, cloud: Any) -> None:
     store = cloud.connection("admin").object_store
     assert store.post(f"/{bucket}", headers={"X-Container-Meta-Quota-Bytes": "10"}).status_code == 204

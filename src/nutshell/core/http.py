@@ -47,7 +47,7 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await lifespan(receive, send)
             return
         mount = self.cloud.mounts.get(_raw_path(scope).removeprefix("/").partition("/")[0])
         if mount is not None:  # a data path, which is its own pipeline
@@ -379,7 +379,7 @@ def _raw_path(scope: Scope) -> str:
     return t.cast(bytes, raw).split(b"?")[0].decode("latin1")
 
 
-async def _lifespan(receive: Receive, send: Send) -> None:
+async def lifespan(receive: Receive, send: Send) -> None:
     while True:
         message = await receive()
         await send({"type": message["type"] + ".complete"})

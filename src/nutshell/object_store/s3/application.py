@@ -7,6 +7,7 @@ import typing as t
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, unquote_to_bytes
 
+from nutshell.core.http import lifespan
 from nutshell.core.trace import Traces
 from nutshell.object_store.errors import EngineError
 from nutshell.object_store.s3 import (
@@ -24,6 +25,7 @@ from nutshell.object_store.s3 import (
 from nutshell.object_store.s3.errors import NotModified, S3Error
 from nutshell.object_store.s3.messages import Answer, Request, error_answer
 from nutshell.object_store.s3.site import Site
+from nutshell.object_store.sockets import send_answer
 
 log = logging.getLogger("nutshell.object_store")
 Scope = t.MutableMapping[str, t.Any]
@@ -79,7 +81,7 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: t.Any, send: t.Any) -> None:
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await lifespan(receive, send)
             return
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 4404})
@@ -98,7 +100,7 @@ class Application:
         if answer.status == 200:
             answer.headers.setdefault("content-type", "application/xml")
         answer.headers |= {"x-amz-request-id": request_id, "x-amz-id-2": request_id}
-        sent = await send_answer(scope["method"], answer, send)
+        sent = await send_answer(scope["method"], answer, send, _utf8)
         self.site.cloud.port(Traces).finished(
             None, request_id, scope["method"], scope["path"], answer.status, time.perf_counter() - started, sent,
             "object_store", *((req.who,) if req is not None else ()),
@@ -129,14 +131,6 @@ class Application:
             answer = error_answer(S3Error("ServiceUnavailable"), f"/{req.bucket}", req.request_id)
         cors.decorate(self.site, req, answer)
         return answer
-
-
-async def _lifespan(receive: t.Any, send: t.Any) -> None:
-    while True:
-        message = await receive()
-        await send({"type": message["type"] + ".complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
 
 
 def operation(req: Request) -> Operation:
@@ -195,27 +189,5 @@ def read_request(scope: Scope, receive: t.Any, request_id: str, mount: str, buck
                    client[0], scope.get("scheme") == "https", bare)  # fmt: skip
 
 
-async def send_answer(method: str, answer: Answer, send: t.Any) -> int:
-    headers = answer.headers
-    if answer.stream is None and not answer.path and answer.status not in (204, 304):
-        headers.setdefault("content-length", str(len(answer.body)))
-    said = [
-        (k.encode("latin1", "replace"), v.encode() if not v.isascii() else v.encode("latin1"))
-        for k, v in headers.items()
-    ]
-    await send({"type": "http.response.start", "status": answer.status, "headers": said})
-    if method == "HEAD" or answer.status in (204, 304):
-        await send({"type": "http.response.body", "body": b""})
-        return 0
-    if answer.path:
-        await send({"type": "http.response.pathsend", "path": answer.path})
-        return int(headers["content-length"])
-    if answer.stream is None:
-        await send({"type": "http.response.body", "body": answer.body})
-        return len(answer.body)
-    sent = 0
-    async for piece in answer.stream:
-        sent += len(piece)
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
-    return sent
+def _utf8(text: str) -> bytes:
+    return text.encode()

@@ -54,6 +54,7 @@ def accumulator(name: str) -> t.Any:
 
 
 SIZES = {"crc32": 4, "crc32c": 4, "crc64nvme": 8, "sha1": 20, "sha256": 32}
+ASKED = frozenset({"x-amz-trailer", *(PREFIX + name for name in SIZES)})  # who sends one is told one
 
 
 def wanted(req: Request) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from nutshell.object_store.rows import ObjectRow
 from nutshell.object_store.s3 import grants, objects, signing, versions, writes
 from nutshell.object_store.s3.errors import S3Error
 from nutshell.object_store.s3.messages import Answer, Node, Request, xml
-from nutshell.object_store.s3.site import OBJECT, Bucket, Site
+from nutshell.object_store.s3.site import Bucket, Site
 
 MOST_FIELDS = 20 << 10
 FREE = ("policy", "x-amz-signature", "signature", "awsaccesskeyid", "file", "bucket")  # no condition need name them
@@ -250,6 +250,3 @@ def _names(head: bytes) -> tuple[str, str]:
         raise S3Error("MalformedPOSTRequest")
     f = re.search(r'filename="((?:[^"\\]|\\.)*)"', text, re.IGNORECASE)
     return m[1].lower(), f[1].replace("\\", "/").rpartition("/")[2] if f else ""
-
-
-__all__ = ["OBJECT", "is_form", "post"]

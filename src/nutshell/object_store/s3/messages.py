@@ -2,13 +2,14 @@
 
 import typing as t
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from nutshell.core.policy import Who
 from nutshell.object_store.s3.errors import S3Error
+from nutshell.object_store.sockets import Receive, pieces_of
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
@@ -38,7 +39,7 @@ class Request:
     key: str
     query: dict[str, str]
     headers: dict[str, str]
-    receive: Callable[[], Awaitable[t.MutableMapping[str, t.Any]]]
+    receive: Receive
     request_id: str
     client: str = ""
     secure: bool = False
@@ -65,16 +66,8 @@ class Request:
         async for piece in source:
             yield piece
 
-    async def raw_chunks(self) -> AsyncIterator[bytes]:
-        while True:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise S3Error("IncompleteBody")
-            piece = message.get("body", b"")
-            if piece:
-                yield piece
-            if not message.get("more_body", False):
-                return
+    def raw_chunks(self) -> AsyncIterator[bytes]:
+        return pieces_of(self.receive, lambda: S3Error("IncompleteBody"))
 
     async def read(self, limit: int) -> bytes:
         """The whole content. EntityTooLarge past the limit."""

@@ -118,7 +118,7 @@ async def put_part(site: Site, req: Request) -> Answer:
     async with writes.taking(site, req, name, upload.home.policy, default) as taken:
         await site.engine.change(_naming(site, req, upload, number, (taken.staged, taken.checksum)))
         headers = {"etag": f'"{taken.staged.md5}"'}
-        if taken.checksum and req.headers.keys() & writes._checksum_asked(req):
+        if taken.checksum and req.headers.keys() & checksums.ASKED:
             algorithm, value, _ = taken.checksum.split(" ")
             headers[checksums.PREFIX + algorithm] = value
     return Answer(200, headers)
@@ -141,7 +141,7 @@ def _naming(site: Site, req: Request, upload: Upload, number: int, taken: tuple[
 
 async def _copy_part(site: Site, req: Request, upload: Upload, number: int) -> Answer:
     source_bucket, row = writes.source(site, req)
-    pieces = parts.content(site.engine, source_bucket.account.id, row)
+    pieces = await parts.content(site.engine, source_bucket.account.id, row)
     size = sum(p.length for p in pieces)
     start, end = writes.copy_range(req, size)
     if end - start > writes.MOST_BYTES:

@@ -99,9 +99,6 @@ def headers_of(bucket: Bucket, row: ObjectRow, req: Request) -> dict[str, str]:
         out["x-amz-tagging-count"] = str(len(json.loads(tags)))
     if req.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED" and "range" not in req.headers:
         out |= checksum_headers(row)
-    expiry = row.shown.get("s3_expiry")
-    if expiry:
-        out["x-amz-expiration"] = str(expiry)
     return out
 
 
@@ -149,7 +146,7 @@ async def get(site: Site, req: Request) -> Answer:
                 raise S3Error("InvalidRequest", "Request specific response headers cannot be used for anonymous GET"
                                                 " requests.")  # fmt: skip
             headers[header] = header_text(req.query[name], name)
-    pieces = parts.content(site.engine, bucket.account.id, row)
+    pieces = await parts.content(site.engine, bucket.account.id, row)
     size = sum(p.length for p in pieces)
     status, start, end = _range(req, row, pieces, size, headers)
     headers["content-length"] = str(end - start)
@@ -225,7 +222,7 @@ async def attributes(site: Site, req: Request) -> Answer:
             ("Checksum", [("Checksum" + name.removeprefix(checksums.PREFIX).upper(), value), ("ChecksumType", kind)])
         )
     if "ObjectParts" in wanted and row.meta.get(parts.UPLOAD):
-        count = len(parts.content(site.engine, bucket.account.id, row))
+        count = len(await parts.content(site.engine, bucket.account.id, row))
         nodes.append(("ObjectParts", [("TotalPartsCount", str(count))]))
     if "StorageClass" in wanted:
         nodes.append(("StorageClass", "STANDARD"))

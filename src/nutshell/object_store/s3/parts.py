@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nutshell.object_store.port import ObjectEngine
-from nutshell.object_store.rows import Blob, ObjectRow
+from nutshell.object_store.port import Index, ObjectEngine
+from nutshell.object_store.rows import Blob, ContainerRow, ObjectRow
 from nutshell.object_store.s3.errors import S3Error
 
 SEGMENTS = "+segments"
@@ -33,27 +33,26 @@ class Piece:
         return self.end - self.start
 
 
-def content(engine: ObjectEngine, account_id: int, row: ObjectRow) -> list[Piece]:
+async def content(engine: ObjectEngine, account_id: int, row: ObjectRow, depth: int = 0) -> list[Piece]:
     """What a row's bytes are made of. InternalError where a segment is not there any more."""
-    return engine.read(lambda index: _pieces(engine, index, account_id, row, 0))
-
-
-def _pieces(engine: ObjectEngine, index: Any, account_id: int, row: ObjectRow, depth: int) -> list[Piece]:
-    blob: Blob | None = index.blob(row.blob) if row.blob else None
+    blob = engine.read(lambda index: index.blob(row.blob)) if row.blob else None
     if row.kind != "slo":
         return [Piece(blob, 0, blob.size)] if blob is not None else []
+    listed = await manifest(engine, blob)
+    segments = engine.read(lambda index: _segments(index, account_id, listed))
     found: list[Piece] = []
-    for entry in manifest(engine, blob):
+    for entry, part in zip(listed, segments, strict=True):
         if "data" in entry:
             data = base64.b64decode(entry["data"])
             found.append(Piece(None, 0, len(data), data))
             continue
-        container, _, name = entry["name"].lstrip("/").partition("/")
-        home = index.container(account_id, container)
-        part = index.object(home.id, name) if home is not None else None
         if part is None or depth >= DEEPEST:
-            raise S3Error("InternalError", f"A part of this object is missing: {container}/{name}", 409)
-        pieces = _pieces(engine, index, account_id, part, depth + 1)
+            raise S3Error("InternalError", f"A part of this object is missing: {entry['name']}", 409)
+        segment, its_blob = part
+        if segment.kind == "slo":
+            pieces = await content(engine, account_id, segment, depth + 1)
+        else:
+            pieces = [Piece(its_blob, 0, its_blob.size)] if its_blob is not None else []
         if entry.get("range"):
             first, _, last = entry["range"].partition("-")
             pieces = cut(pieces, int(first), int(last) + 1)
@@ -61,17 +60,29 @@ def _pieces(engine: ObjectEngine, index: Any, account_id: int, row: ObjectRow, d
     return found
 
 
-def manifest(engine: ObjectEngine, blob: Blob | None) -> list[dict[str, Any]]:
-    """The segments that a large object lists. They are small enough to be read at once, or nearly so."""
+def _segments(
+    index: Index, account_id: int, listed: Sequence[dict[str, Any]]
+) -> list[tuple[ObjectRow, Blob | None] | None]:
+    """The row and bytes of each entry, None where there are none; a container is looked up once."""
+    homes: dict[str, ContainerRow | None] = {}
+    found: list[tuple[ObjectRow, Blob | None] | None] = []
+    for entry in listed:
+        container, _, name = entry.get("name", "").lstrip("/").partition("/")
+        if container not in homes:
+            homes[container] = index.container(account_id, container)
+        home = homes[container]
+        row = index.object(home.id, name) if home is not None else None
+        found.append(None if row is None else (row, index.blob(row.blob) if row.blob else None))
+    return found
+
+
+async def manifest(engine: ObjectEngine, blob: Blob | None) -> list[dict[str, Any]]:
+    """The segments that a large object lists."""
     if blob is None:
         return []
     raw = engine.peek(blob, 0, blob.size)
-    if raw is None:
-        path = engine.path(blob)
-        if path is None:
-            raise S3Error("InternalError", "The list of this object's parts cannot be read.")
-        with open(path, "rb") as f:
-            raw = f.read()
+    if raw is None:  # long, or sealed
+        raw = b"".join([piece async for piece in engine.fetch(blob, 0, blob.size)])
     found: list[dict[str, Any]] = json.loads(raw)
     return found
 

@@ -207,13 +207,9 @@ async def put(site: Site, req: Request) -> Answer:
     headers = {"etag": objects.etag_of(row)}
     if bucket.versioned == "Enabled":
         headers["x-amz-version-id"] = versions.version_id(row)
-    if req.headers.keys() & _checksum_asked(req):
+    if req.headers.keys() & checksums.ASKED:
         headers |= objects.checksum_headers(row)
     return Answer(200, headers)
-
-
-def _checksum_asked(req: Request) -> set[str]:
-    return {"x-amz-trailer", *(checksums.PREFIX + n for n in checksums.SIZES)}
 
 
 async def copy(site: Site, req: Request) -> Answer:
@@ -277,7 +273,7 @@ async def _copied(
             return placing(site, req, bucket, draft, None)(index)
 
         return await site.engine.change(share)
-    pieces = parts.content(site.engine, source_bucket.account.id, row)
+    pieces = await parts.content(site.engine, source_bucket.account.id, row)
     size = sum(p.length for p in pieces)
     if size > MOST_BYTES:
         raise S3Error("InvalidRequest", "The specified copy source is larger than the maximum allowable size for a copy"

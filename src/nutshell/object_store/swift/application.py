@@ -10,6 +10,7 @@ from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig
 from nutshell.core.trace import Traces
 from nutshell.object_store.errors import EngineError, NoRoom
+from nutshell.object_store.sockets import send_answer
 from nutshell.object_store.swift import accounts, containers, reads, writes
 from nutshell.object_store.swift.authorize import authenticate
 from nutshell.object_store.swift.messages import ClientLeft, Refusal, Request, Response, plain, unquote
@@ -51,7 +52,7 @@ class Application:
             log.exception("%s %s failed", trans_id, scope["method"])
             answer = plain(500)
         answer.headers["x-trans-id"] = answer.headers["x-openstack-request-id"] = trans_id
-        sent = await self._send(scope["method"], answer, send)
+        sent = await send_answer(scope["method"], answer, send, _latin1)
         self.site.cloud.port(Traces).finished(
             None,
             trans_id,
@@ -89,39 +90,9 @@ class Application:
         found: Response = await handler(self.site, req)
         return found
 
-    @staticmethod
-    async def _send(method: str, answer: Response, send: t.Any) -> int:
-        headers = answer.headers
-        known = answer.stream is None and not answer.path
-        if method == "HEAD" and answer.status >= 400:
-            headers["content-length"] = "0"
-        elif known and answer.status not in (204, 304):
-            headers.setdefault("content-length", str(len(answer.body)))
-        start = {
-            "type": "http.response.start",
-            "status": answer.status,
-            "headers": [(k.encode("latin1"), v.encode("latin1", "replace")) for k, v in headers.items()],
-        }
-        await send(start)
-        if method == "HEAD" or answer.status in (204, 304):
-            await send({"type": "http.response.body", "body": b""})
-            return 0
-        if answer.path:
-            await send({"type": "http.response.pathsend", "path": answer.path})
-            return int(headers["content-length"])
-        if answer.stream is None:
-            await send({"type": "http.response.body", "body": answer.body})
-            return len(answer.body)
-        sent = 0
-        try:
-            async for piece in answer.stream:
-                sent += len(piece)
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        except Exception as why:
-            log.warning("an answer was broken off after %d bytes: %s", sent, why)
-            raise
-        await send({"type": "http.response.body", "body": b""})
-        return sent
+
+def _latin1(text: str) -> bytes:
+    return text.encode("latin1", "replace")
 
 
 def read_request(cloud: Cloud, scope: Scope, receive: t.Any, trans_id: str) -> Request:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, unquote_to_bytes
 
 from nutshell.core.policy import Who
+from nutshell.object_store.sockets import Receive, pieces_of
 
-Receive = Callable[[], Awaitable[t.MutableMapping[str, t.Any]]]
 Handler = Callable[["Request"], Awaitable["Response"]]
 NOBODY = Who()
 
@@ -170,15 +170,8 @@ class Request:
             return
         if self.receive is None:
             return
-        while True:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise ClientLeft()
-            piece = message.get("body", b"")
-            if piece:
-                yield piece
-            if not message.get("more_body", False):
-                return
+        async for piece in pieces_of(self.receive, ClientLeft):
+            yield piece
 
     async def read(self, limit: int) -> bytes:
         """The whole body, or 413."""

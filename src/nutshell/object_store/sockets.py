@@ -1,0 +1,61 @@
+"""From and to the socket, as both APIs of the object store do it (ASGI specification, "HTTP connection scope")."""
+
+import logging
+import typing as t
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+
+log = logging.getLogger("nutshell.object_store")
+Receive = Callable[[], Awaitable[MutableMapping[str, t.Any]]]
+
+
+class Answered(t.Protocol):
+    """`body`, or `stream`, or `path` (a file that is the body)."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    stream: AsyncIterator[bytes] | None
+    path: str
+
+
+async def pieces_of(receive: Receive, left: Callable[[], Exception]) -> AsyncIterator[bytes]:
+    """The request's body; raises what `left` makes when the connection ends before it does."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise left()
+        piece = message.get("body", b"")
+        if piece:
+            yield piece
+        if not message.get("more_body", False):
+            return
+
+
+async def send_answer(method: str, answer: Answered, send: t.Any, encode: Callable[[str], bytes]) -> int:
+    """Bytes of the body that were sent. `encode`: how this API's text becomes a header value."""
+    headers, bare = answer.headers, method == "HEAD" or answer.status in (204, 304)
+    if method == "HEAD" and answer.status >= 400:
+        headers["content-length"] = "0"
+    elif answer.stream is None and not answer.path and answer.status not in (204, 304):
+        headers.setdefault("content-length", str(len(answer.body)))
+    said = [(name.encode("latin1", "replace"), encode(value)) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": said})
+    if bare:
+        await send({"type": "http.response.body", "body": b""})
+        return 0
+    if answer.path:
+        await send({"type": "http.response.pathsend", "path": answer.path})
+        return int(headers["content-length"])
+    if answer.stream is None:
+        await send({"type": "http.response.body", "body": answer.body})
+        return len(answer.body)
+    sent = 0
+    try:
+        async for piece in answer.stream:
+            sent += len(piece)
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except Exception as why:
+        log.warning("an answer was broken off after %d bytes: %s", sent, why)
+        raise
+    await send({"type": "http.response.body", "body": b""})
+    return sent
