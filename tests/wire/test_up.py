@@ -147,6 +147,14 @@ def test_a_process_that_ends_at_once_shows_its_last_words(want: Want, said: list
     assert "cannot start, for this is a test" in caught.value.why
 
 
+def test_a_start_that_fails_ends_the_simulated_world_it_began(want: Want, places: Places, said: list[str]) -> None:
+    with pytest.raises(Refusal):
+        bring_up(want(region="broken", database="postgresql://nobody@127.0.0.1:1/none"), said.append, FAKE)
+    assert (places.logs / "host.log").exists(), "it was begun"
+    assert processes.find(places.run / "host.json") is None
+    assert processes.find_holders(places.run / "host.lock") == []
+
+
 def test_reset_erases_and_leaves_no_cloud_behind(want: Want, places: Places, said: list[str]) -> None:
     bring_up(want(), said.append, FAKE)
     reset(places, said.append, FAKE)

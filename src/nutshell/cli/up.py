@@ -125,6 +125,7 @@ def _start(wanted: Wanted, programs: Programs, facts: dict[str, Any], identity: 
     places = wanted.places
     check_port(wanted.cloud.host, wanted.cloud.port)
     write_private(places.launch, wanted.launch)
+    alone = processes.find(places.run / "host.json") is None
     if wanted.apart:
         hosts.start_world(places, programs)
     if not wanted.cloud.simulate:
@@ -133,7 +134,14 @@ def _start(wanted: Wanted, programs: Programs, facts: dict[str, Any], identity: 
     processes.remember(places.run / "api.json", started.pid, facts)
     import yaml  # noqa: F401 - needed for clouds.yaml in a moment; loaded while the other process starts
 
-    await_ready(started, places.logs / "api.log", READY_S)
+    try:
+        await_ready(started, places.logs / "api.log", READY_S)
+    except Refusal:
+        if alone and wanted.apart:  # what this start began, and nobody uses, ends with it
+            hosts.stop_world(places)
+        elif alone and not wanted.cloud.simulate:
+            hosts.stop(places, programs, clear=False)
+        raise
     return started.pid
 
 
