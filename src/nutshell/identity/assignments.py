@@ -1,7 +1,6 @@
 """Assignments: who has which role on what (Identity API v3, "Roles", "OS-INHERIT", "System role assignments")."""
 
-# house: function-length waived 2026-11-22: a flat table of routes
-
+from dataclasses import dataclass
 from typing import Any
 
 from nutshell.core.errors import Forbidden
@@ -52,76 +51,88 @@ def assign(tx: Tx, new_id: str, actor: User | Group, target: Project | None, rol
         )
 
 
-def _routes(kind: str, actor_kind: str, inherited: bool) -> None:
-    """The routes of grants of one kind: list, give, check and take."""
-    actor_noun: type[User] | type[Group] = User if actor_kind == "user" else Group
-    of = "/system" if kind == SYSTEM else f"/{kind}s/{{target_id}}"
-    root = f"{'/OS-INHERIT' if inherited else ''}{of}/{actor_kind}s/{{actor_id}}/roles"
-    tail = "/inherited_to_projects" if inherited else ""
-    one = f"{root}/{{role_id}}{tail}"
+@dataclass(frozen=True)
+class _Kind:
+    """Grants of one kind: to users or groups, on projects, domains or the system, perhaps inherited."""
 
-    def rule(verb: str) -> str:
-        if kind == SYSTEM:
-            return f"{verb}_system_{'grants' if verb == 'list' else 'grant'}_for_{actor_kind}"
-        return f"{verb}_{'grants' if verb == 'list' else 'grant'}"
+    place: str
+    actor_kind: str
+    inherited: bool
 
-    def target_row(ask: Ask[Any]) -> Project | None:
-        return ask.tx.one(Project, id=ask.params["target_id"], is_domain=kind == "domain")
+    @property
+    def actor_noun(self) -> type[User] | type[Group]:
+        return User if self.actor_kind == "user" else Group
 
-    def target(ask: Ask[Any]) -> dict[str, Any]:
-        actor = ask.tx.get(actor_noun, ask.params["actor_id"])
-        facts = flat(actor_kind, actor)
-        if kind != SYSTEM:
-            facts.update(flat(kind, target_row(ask)))
+    def rule(self, verb: str) -> str:
+        noun = "grants" if verb == "list" else "grant"
+        return f"{verb}_system_{noun}_for_{self.actor_kind}" if self.place == SYSTEM else f"{verb}_{noun}"
+
+    def target_row(self, ask: Ask[Any]) -> Project | None:
+        return ask.tx.one(Project, id=ask.params["target_id"], is_domain=self.place == "domain")
+
+    def target(self, ask: Ask[Any]) -> dict[str, Any]:
+        """What a rule may ask of the grant."""
+        facts = flat(self.actor_kind, ask.tx.get(self.actor_noun, ask.params["actor_id"]))
+        if self.place != SYSTEM:
+            facts.update(flat(self.place, self.target_row(ask)))
         if "role_id" in ask.params:
             facts.update(flat("role", ask.tx.get(Role, ask.params["role_id"])))
         return facts
 
-    def parts(ask: Ask[Any], must_exist: bool = True) -> tuple[str, str]:
+    def parts(self, ask: Ask[Any], must_exist: bool = True) -> tuple[str, str]:
         """(actor id, target id), both there. A grant may be taken from an actor that is no more."""
         actor_id = ask.params["actor_id"]
         if must_exist:
-            found(ask, actor_noun, actor_id)
-        if kind != SYSTEM and target_row(ask) is None:
-            raise Missing(kind=kind, id=ask.params["target_id"])
-        return actor_id, SYSTEM if kind == SYSTEM else ask.params["target_id"]
+            found(ask, self.actor_noun, actor_id)
+        if self.place != SYSTEM and self.target_row(ask) is None:
+            raise Missing(kind=self.place, id=ask.params["target_id"])
+        return actor_id, SYSTEM if self.place == SYSTEM else ask.params["target_id"]
 
-    def existing(ask: Ask[Any], must_exist: bool = True) -> Assignment:
-        actor_id, target_id = parts(ask, must_exist)
+    def existing(self, ask: Ask[Any], must_exist: bool = True) -> Assignment:
+        actor_id, target_id = self.parts(ask, must_exist)
         role = found(ask, Role, ask.params["role_id"])
-        row = ask.tx.one(Assignment, actor_id=actor_id, target_id=target_id, role_id=role.id, inherited=inherited)
+        row = ask.tx.one(Assignment, actor_id=actor_id, target_id=target_id, role_id=role.id, inherited=self.inherited)
         if row is None:
             raise NoAssignment(role=role.id, actor=actor_id, place=f"project, domain, or system: {target_id}")
         return row
 
-    @call("GET", root + tail, rule("list"), noun=Role, target=target)
+
+def _routes(place: str, actor_kind: str, inherited: bool) -> None:
+    """The routes of grants of one kind: list, give, check and take."""
+    kind = _Kind(place, actor_kind, inherited)
+    of = "/system" if place == SYSTEM else f"/{place}s/{{target_id}}"
+    root = f"{'/OS-INHERIT' if inherited else ''}{of}/{actor_kind}s/{{actor_id}}/roles"
+    tail = "/inherited_to_projects" if inherited else ""
+    one = f"{root}/{{role_id}}{tail}"
+
+    @call("GET", root + tail, kind.rule("list"), noun=Role, target=kind.target)
     def list_grants(ask: Ask[Any]) -> Any:
         from nutshell.core.render import render_rows
 
-        actor_id, target_id = parts(ask)
+        actor_id, target_id = kind.parts(ask)
         ids = [a.role_id for a in ask.tx.find(Assignment, actor_id=actor_id, target_id=target_id, inherited=inherited)]
         rows = ask.tx.find(Role, id=ids, order="name")
         return {"roles": render_rows(ask, Role, rows, "detail"), **ask.service.page_links(ask, "roles", rows, False)}
 
-    @call("PUT", one, rule("create"), target=target, http=204)
+    @call("PUT", one, kind.rule("create"), target=kind.target, http=204)
     def give(ask: Ask[Any]) -> None:
-        parts(ask)
+        kind.parts(ask)
         role = found(ask, Role, ask.params["role_id"])
-        actor = found(ask, actor_noun, ask.params["actor_id"])
-        place = None if kind == SYSTEM else target_row(ask)
-        if role.domain_id and place is not None and not place.is_domain and role.domain_id != place.domain_id:
-            raise Forbidden(f"Project {place.id} must be in the same domain as the role {role.id} being assigned.")
-        assign(ask.tx, ask.cloud.clock.new_hex_id(), actor, place, role, inherited)
+        actor = found(ask, kind.actor_noun, ask.params["actor_id"])
+        on = None if place == SYSTEM else kind.target_row(ask)
+        if role.domain_id and on is not None and not on.is_domain and role.domain_id != on.domain_id:
+            raise Forbidden(f"Project {on.id} must be in the same domain as the role {role.id} being assigned.")
+        assign(ask.tx, ask.cloud.clock.new_hex_id(), actor, on, role, inherited)
 
-    @call("HEAD", one, rule("check"), target=target, http=204)
+    @call("HEAD", one, kind.rule("check"), target=kind.target, http=204)
     def check(ask: Ask[Any]) -> None:
-        existing(ask)
+        kind.existing(ask)
 
-    call("GET", one, rule("check"), target=target, http=204)(check)
+    call("GET", one, kind.rule("check"), target=kind.target, http=204)(check)
 
-    @call("DELETE", one, rule("revoke"), target=target, http=204)
+    @call("DELETE", one, kind.rule("revoke"), target=kind.target, http=204)
     def take(ask: Ask[Any]) -> None:
-        ask.tx.drop(existing(ask, must_exist=False))
+        ask.tx.drop(kind.existing(ask, must_exist=False))
 
 
 for _kind in ("project", "domain"):
