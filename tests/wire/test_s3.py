@@ -261,6 +261,10 @@ def test_documents_of_a_bucket(s3: Any, bucket: str) -> None:
     assert len(s3.get_object_tagging(Bucket=bucket, Key="k")["TagSet"]) == 2
     assert code(s3.get_bucket_lifecycle_configuration, Bucket=bucket) == "NoSuchLifecycleConfiguration"
     assert code(s3.get_bucket_policy, Bucket=bucket) == "NoSuchBucketPolicy"
+    s3.delete_bucket_cors(Bucket=bucket)
+    s3.delete_bucket_tagging(Bucket=bucket)
+    assert code(s3.get_bucket_cors, Bucket=bucket) == "NoSuchCORSConfiguration"
+    assert code(s3.get_bucket_tagging, Bucket=bucket) == "NoSuchTagSet"
 
 
 def test_lifecycle_rules_are_carried_out(s3: Any, bucket: str, cloud: Any) -> None:

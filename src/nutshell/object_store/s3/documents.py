@@ -4,6 +4,7 @@ Each is kept as JSON or text in the bucket's metadata (S3 API Reference, "Get…
 """
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -15,6 +16,32 @@ from nutshell.object_store.s3.messages import Answer, Node, Request, parse, text
 from nutshell.object_store.s3.site import CONTAINER, OBJECT, VERSIONING, Bucket, Site
 
 MOST = 256 << 10
+
+
+Operation = Callable[[Site, Request], Awaitable[Answer]]
+
+
+def _shows(name: str, action: str, missing: str, root: str, nodes: Callable[[str], list[Node]]) -> Operation:
+    """Read one of a bucket's documents; `missing`: the code when there is none."""
+
+    async def show(site: Site, req: Request) -> Answer:
+        bucket = site.bucket(req, action)
+        written = bucket.document(name)
+        if not written:
+            raise S3Error(missing, BucketName=bucket.name)
+        return xml(root, nodes(written))
+
+    return show
+
+
+def _removes(name: str, action: str) -> Operation:
+    """Take one of a bucket's documents away. Absent is success."""
+
+    async def remove(site: Site, req: Request) -> Answer:
+        await site.edit(site.bucket(req, action), {CONTAINER + name: ""})
+        return Answer(204)
+
+    return remove
 
 
 async def get_location(site: Site, req: Request) -> Answer:
@@ -126,12 +153,6 @@ async def put_policy(site: Site, req: Request) -> Answer:
     return Answer(204)
 
 
-async def delete_policy(site: Site, req: Request) -> Answer:
-    bucket = site.bucket(req, "s3:DeleteBucketPolicy")
-    await site.edit(bucket, {CONTAINER + "policy": ""})
-    return Answer(204)
-
-
 async def get_policy_status(site: Site, req: Request) -> Answer:
     bucket = site.bucket(req, "s3:GetBucketPolicyStatus")
     written = bucket.document("policy")
@@ -141,32 +162,10 @@ async def get_policy_status(site: Site, req: Request) -> Answer:
 
 
 # -- CORS and lifecycle
-async def get_cors(site: Site, req: Request) -> Answer:
-    bucket = site.bucket(req, "s3:GetBucketCORS")
-    written = bucket.document("cors")
-    if not written:
-        raise S3Error("NoSuchCORSConfiguration", BucketName=bucket.name)
-    return xml("CORSConfiguration", cors.document(written))
-
-
 async def put_cors(site: Site, req: Request) -> Answer:
     bucket = site.bucket(req, "s3:PutBucketCORS")
     await site.edit(bucket, {CONTAINER + "cors": cors.accept(await objects.checked_body(req, MOST))})
     return Answer(200)
-
-
-async def delete_cors(site: Site, req: Request) -> Answer:
-    bucket = site.bucket(req, "s3:PutBucketCORS")
-    await site.edit(bucket, {CONTAINER + "cors": ""})
-    return Answer(204)
-
-
-async def get_lifecycle(site: Site, req: Request) -> Answer:
-    bucket = site.bucket(req, "s3:GetLifecycleConfiguration")
-    written = bucket.document("lifecycle")
-    if not written:
-        raise S3Error("NoSuchLifecycleConfiguration", BucketName=bucket.name)
-    return xml("LifecycleConfiguration", lifecycle.document(written))
 
 
 async def put_lifecycle(site: Site, req: Request) -> Answer:
@@ -174,12 +173,6 @@ async def put_lifecycle(site: Site, req: Request) -> Answer:
     written = lifecycle.accept(await objects.checked_body(req, MOST))
     await site.edit(bucket, {CONTAINER + "lifecycle": written})
     return Answer(200)
-
-
-async def delete_lifecycle(site: Site, req: Request) -> Answer:
-    bucket = site.bucket(req, "s3:PutLifecycleConfiguration")
-    await site.edit(bucket, {CONTAINER + "lifecycle": ""})
-    return Answer(204)
 
 
 # -- tags
@@ -195,23 +188,9 @@ def _tags(written: str) -> list[Node]:
     return [("TagSet", [("Tag", [("Key", k), ("Value", v)]) for k, v in json.loads(written or "[]")])]
 
 
-async def get_bucket_tags(site: Site, req: Request) -> Answer:
-    bucket = site.bucket(req, "s3:GetBucketTagging")
-    written = bucket.document("tags")
-    if not written:
-        raise S3Error("NoSuchTagSet", BucketName=bucket.name)
-    return xml("Tagging", _tags(written))
-
-
 async def put_bucket_tags(site: Site, req: Request) -> Answer:
     bucket = site.bucket(req, "s3:PutBucketTagging")
     await site.edit(bucket, {CONTAINER + "tags": await _tags_in(req, 50)})
-    return Answer(204)
-
-
-async def delete_bucket_tags(site: Site, req: Request) -> Answer:
-    bucket = site.bucket(req, "s3:PutBucketTagging")
-    await site.edit(bucket, {CONTAINER + "tags": ""})
     return Answer(204)
 
 
@@ -234,3 +213,18 @@ async def delete_object_tags(site: Site, req: Request) -> Answer:
 
 def _version(bucket: Bucket, row: ObjectRow) -> dict[str, str]:
     return {"x-amz-version-id": versions.version_id(row)} if bucket.versioned else {}
+
+
+get_cors = _shows("cors", "s3:GetBucketCORS", "NoSuchCORSConfiguration", "CORSConfiguration", cors.document)
+get_lifecycle = _shows(
+    "lifecycle",
+    "s3:GetLifecycleConfiguration",
+    "NoSuchLifecycleConfiguration",
+    "LifecycleConfiguration",
+    lifecycle.document,
+)
+get_bucket_tags = _shows("tags", "s3:GetBucketTagging", "NoSuchTagSet", "Tagging", _tags)
+delete_policy = _removes("policy", "s3:DeleteBucketPolicy")
+delete_cors = _removes("cors", "s3:PutBucketCORS")
+delete_lifecycle = _removes("lifecycle", "s3:PutLifecycleConfiguration")
+delete_bucket_tags = _removes("tags", "s3:PutBucketTagging")
