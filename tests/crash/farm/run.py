@@ -30,12 +30,11 @@ from tests import database
 from tests.crash.farm.check import adopt, settle
 from tests.crash.farm.ledger import Ledger
 from tests.crash.farm.lives import Real, Simulated
-from tests.crash.farm.work import Given, Worker
+from tests.crash.farm.work import WORKERS, Given, Worker
 from tests.crash.killed import KilledCloud
 
 from nutshell.testing.client import Client
 
-WORKERS = 3
 LONGEST_S = 0.6  # of work between two kills
 
 

@@ -15,6 +15,7 @@ NEWEST = {"OpenStack-API-Version": "compute 2.90"}
 # How many of a kind one worker keeps at most: quotas and the machine are small.
 MOST = {"server": 2, "volume": 3, "snapshot": 2, "port": 4, "network": 2, "floatingip": 2, "group": 2,
         "image": 3, "user": 3, "project": 2, "keypair": 2}  # fmt: skip
+WORKERS = 3
 REFUSALS = (400, 403, 409, 413)
 
 
@@ -104,8 +105,10 @@ class Worker:
         return f"{self.prefix}-{self.count}"
 
     def room(self, kind: str) -> bool:
-        mine = [t for t in self.ledger.all() if (t.owner, t.kind) == (self.number, kind) and t.state != GONE]
-        return len(mine) < MOST[kind]
+        mine = [t for t in self.ledger.all() if (t.owner, t.kind) == (self.number, kind)]
+        if kind == "server" and len(mine) >= self.given.servers:  # a deleted one may hold its processors for a while
+            return False
+        return len([t for t in mine if t.state != GONE]) < MOST[kind]
 
     def some(self, kind: str, **facts: Any) -> Thing | None:
         found = self.ledger.of(self.number, kind, **facts)
@@ -374,6 +377,19 @@ class Worker:
         self.change(lambda: self.call(client, method, thing.path, {one: {"name": name}}), thing, name=name)
 
 
+def fitting(admin: Client, flavor: dict[str, Any]) -> int:
+    """How many servers of a flavor the cloud holds, as placement has its hosts: one more would rightly find no host."""
+    wanted, places = {"VCPU": flavor["vcpus"], "MEMORY_MB": flavor["ram"]}, 0
+    for provider in admin.get("/placement/resource_providers")["resource_providers"]:
+        path = f"/placement/resource_providers/{provider['uuid']}/inventories"
+        has = {
+            name: int((one["total"] - one["reserved"]) * one["allocation_ratio"])
+            for name, one in admin.get(path)["inventories"].items()
+        }
+        places += min(has.get(name, 0) // amount for name, amount in wanted.items())
+    return places
+
+
 class Given:
     """What the first start made, and workers refer to."""
 
@@ -381,7 +397,9 @@ class Given:
         images = [i for i in demo.get(f"{IMAGE}/images?status=active")["images"] if i["visibility"] == "public"]
         self.image = images[0]["id"]
         flavors = demo.get(f"{COMPUTE}/flavors/detail")["flavors"]
-        self.flavor = min(flavors, key=lambda f: (f["ram"], f["disk"]))["id"]
+        flavor = min(flavors, key=lambda f: (f["ram"], f["disk"]))
+        self.flavor = flavor["id"]
+        self.servers = fitting(admin, flavor) // WORKERS
         self.private = demo.get(f"{NETWORK}/networks?name=private")["networks"][0]["id"]
         self.public = demo.get(f"{NETWORK}/networks?name=public")["networks"][0]["id"]
         self.role = admin.get(f"{IDENTITY}/roles?name=member")["roles"][0]["id"]
