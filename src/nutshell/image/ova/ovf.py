@@ -82,7 +82,7 @@ def read_xml(data: bytes) -> "Element":
     parser.ExternalEntityRefHandler = refuse
     try:
         parser.Parse(data, True)
-    except ExpatError as why:
+    except (ExpatError, LookupError, ValueError) as why:  # the latter two: of an encoding nobody knows
         raise OvaRefused(f"the descriptor is no XML: {why}") from None
     return builder.close()
 

@@ -1,7 +1,7 @@
 """Access control lists of buckets and objects (S3 API Reference, "Access control list (ACL) overview").
 
-Kept as JSON: a list of [grantee, permission]; a grantee is a person ("project:user", or a project's id) or the URI of a
-group. Owners are not in the list: the bucket's project always may.
+Kept as JSON: a list of [grantee, permission]; a grantee is a person ("project:user", a user's or a project's id) or
+the URI of a group. Owners are not in the list: the bucket's project always may.
 """
 
 import json
@@ -56,7 +56,7 @@ def _has(written: str, permission: str, req: Request) -> bool:
         return False
     mine = {EVERYONE}
     if req.who.user_id:
-        mine |= {KNOWN, req.person, req.who.project_id, req.who.user_id}
+        mine |= {KNOWN, *req.names}
     return any(g in mine and p in (permission, "FULL_CONTROL") for g, p in json.loads(written))
 
 

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from nutshell.core.policy import Who
+from nutshell.object_store.callers import words_for
 from nutshell.object_store.s3.errors import S3Error
 from nutshell.object_store.sockets import Receive, pieces_of
 
@@ -57,8 +58,15 @@ class Request:
 
     @property
     def person(self) -> str:
-        """The caller as owners and grants name it."""
+        """The caller as owners are shown."""
         return f"{self.who.project_name}:{self.who.user_name}" if self.who.user_id else ""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Everything by which a grant or policy may mean the caller."""
+        projects, users = words_for(self.who)
+        mine = {self.who.project_id, self.who.user_id} - {""} if self.who.user_id else set()
+        return frozenset({*mine, *(f"{p}:{u}" for p in projects for u in users)})
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The content in pieces. IncompleteBody when the connection ends before it does."""

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from nutshell.object_store.callers import words_for
 from nutshell.object_store.s3.errors import S3Error
 from nutshell.object_store.s3.messages import Request
 
@@ -160,16 +161,16 @@ def _principals(said: Any) -> list[str]:
 
 
 def _is(said: Any, req: Request) -> bool:
-    who = req.who
+    projects, users = words_for(req.who)
     for one in _principals(said):
         if one == "*":
             return True
         name = one.rpartition(":::")[2] if one.startswith("arn:") else one
         project = re.fullmatch(r"arn:aws:iam::([^:]+):(root|user/(.+))", one)
-        if project is not None and who.user_id and project[1] in (who.project_id, who.project_name):
-            if project[2] == "root" or project[3] in (who.user_name, who.user_id):
+        if project is not None and project[1] in projects:
+            if project[2] == "root" or project[3] in users:
                 return True
-        elif who.user_id and name in (who.project_id, who.user_id, req.person):
+        elif name in req.names:
             return True
     return False
 

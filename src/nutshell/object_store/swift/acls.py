@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from nutshell.core.policy import Who
+from nutshell.object_store.callers import words_for
 
 LEVELS = ("admin", "read-write", "read-only")
 
@@ -59,12 +60,9 @@ def names_of(who: Who) -> frozenset[str]:
     """Everything by which a list may mean this caller (names only within the default domain)."""
     if not who.user_id:
         return frozenset()
-    projects, users = {who.project_id, "*"}, {who.user_id, "*"}
-    if who.user_domain_id == "default" and who.project_domain_id in ("default", ""):
-        projects.add(who.project_name)
-        users.add(who.user_name)
-    pairs = {f"{p}:{u}" for p in projects for u in users}
-    alone = {who.project_name, f"AUTH_{who.project_id}"} if who.project_name else set()
+    projects, users = words_for(who)
+    pairs = {f"{p}:{u}" for p in (*projects, "*") for u in (*users, "*")}
+    alone = {*(projects - {who.project_id}), f"AUTH_{who.project_id}"} if who.project_id else set()
     return frozenset(pairs | alone | set(who.roles))
 
 
