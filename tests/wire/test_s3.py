@@ -1,9 +1,12 @@
 """The S3 API, driven by boto3 and by requests signed here."""
 
+import asyncio
 import hashlib
 import io
 import json
 import os
+import re
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 import nutshell.testing
-from nutshell.object_store.s3 import checksums, messages
+from nutshell.object_store.s3 import checksums, chunked, messages
 from nutshell.object_store.s3.errors import S3Error
 
 
@@ -322,3 +325,100 @@ def test_a_document_type_is_refused() -> None:
     with pytest.raises(S3Error) as why:
         messages.parse(body, "Delete")
     assert why.value.code == "MalformedXML"
+
+
+def test_several_ranges_come_in_parts(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"abcdefghij")
+    got = s3.get_object(Bucket=bucket, Key="k", Range="bytes=1-2,4-5,90-")
+    body = got["Body"].read()
+    assert got["ResponseMetadata"]["HTTPStatusCode"] == 206
+    assert got["ContentType"].startswith("multipart/byteranges")
+    assert re.findall(rb"Content-Range: (.+)\r\n\r\n(.+)\r\n", body) == [
+        (b"bytes 1-2/10", b"bc"),
+        (b"bytes 4-5/10", b"ef"),
+    ]
+    assert s3.get_object(Bucket=bucket, Key="k", Range="bytes=2-3,90-")["Body"].read() == b"cd"
+    assert code(s3.get_object, Bucket=bucket, Key="k", Range="bytes=50-60,90-") == "InvalidRange"
+
+
+def test_an_object_leaves_when_swifts_header_says(s3: Any, bucket: str, cloud: Any) -> None:
+    signer = client_of(cloud, signature_version="s3v4")
+    url = signer.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "k"})
+    for wrong in ({"x-delete-at": "soon"}, {"x-delete-after": "-5"}, {"x-delete-at": "12"}):
+        status, said = _sent(url, b"x", wrong)
+        assert (status, b"<Code>InvalidArgument<" in said) == (400, True), said
+    assert _sent(url, b"x", {"x-delete-after": "60"})[0] == 200
+    assert "swift-object-expiration" in s3.head_object(Bucket=bucket, Key="k")["Expiration"]
+    cloud.clock.step(61)
+    assert code(s3.get_object, Bucket=bucket, Key="k") == "NoSuchKey"
+
+
+def test_a_completed_upload_is_answered_again_for_the_same_parts_alone(s3: Any, bucket: str) -> None:
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"]
+    tags = [
+        s3.upload_part(Bucket=bucket, Key="k", UploadId=upload, PartNumber=n, Body=b"x" * (5 << 20))["ETag"]
+        for n in (1, 2)
+    ]
+    named = [{"ETag": tag, "PartNumber": n} for n, tag in enumerate(tags, 1)]
+    asked = {"Bucket": bucket, "Key": "k", "UploadId": upload}
+    first = s3.complete_multipart_upload(**asked, MultipartUpload={"Parts": named}, IfNoneMatch="*")
+    again = s3.complete_multipart_upload(**asked, MultipartUpload={"Parts": named}, IfNoneMatch="*")
+    assert first["ETag"] == again["ETag"]
+    assert code(s3.complete_multipart_upload, **asked, MultipartUpload={"Parts": named[:1]}) == "NoSuchUpload"
+
+
+def _sent(url: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+    asked = urllib.request.Request(url, body, {"content-type": "", **headers}, method="PUT")
+    try:
+        with urllib.request.urlopen(asked) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as why:
+        return why.code, why.read()
+
+
+def test_chunks_belong_to_a_signature_in_the_header() -> None:
+    presigned = chunked.Seed(b"", "", "", "", strict=False)
+    headers = {"x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "content-length": "11"}
+    for said, wanted in (("", "MissingContentLength"), ("ten", "MissingContentLength"), ("1", "IncompleteBody")):
+        asked = Lines(b"", 0).request
+        asked.headers = {**headers, "x-amz-decoded-content-length": said}
+        with pytest.raises(S3Error) as why:
+            chunked.unwrap(asked, presigned, headers["x-amz-content-sha256"])
+        assert why.value.code == wanted
+    assert why.value.facts == {"NumberBytesExpected": "1", "NumberBytesProvided": "11"}
+
+
+class Lines:
+    """A body of an anonymous request in chunks, as the decoder reads it."""
+
+    def __init__(self, body: bytes, length: int, trailer: str = "") -> None:
+        kind = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+        headers = {"x-amz-content-sha256": kind, "x-amz-decoded-content-length": str(length), "x-amz-trailer": trailer}
+        self.sent = [{"type": "http.request", "body": bytes([b]), "more_body": True} for b in body]
+        self.sent.append({"type": "http.request", "body": b"", "more_body": False})
+        self.request = messages.Request("PUT", "/b/k", "", "b", "k", {}, headers, self.receive, "r")
+        chunked.unwrap(self.request, None)
+
+    async def receive(self) -> Any:
+        return self.sent.pop(0)
+
+    def read(self) -> bytes:
+        return asyncio.run(self.request.read(100))
+
+
+def test_what_follows_the_last_chunk_is_checked() -> None:
+    for end in (b"", b"\r\n"):
+        assert Lines(b"2\r\nhi\r\n0\r\n" + end, 2).read() == b"hi"
+    told = Lines(b"2\r\nhi\r\n0\r\nX-Amz-Checksum-crc32: abc\r\n\r\n", 2, "x-amz-checksum-crc32,")
+    assert told.read() == b"hi"
+    assert told.request.trailer == {"x-amz-checksum-crc32": "abc"}
+    for body, length, trailer, wanted in (
+        (b"2\r\nhi\r\n0\r\n\r", 2, "", "IncompleteBody"),
+        (b"2\r\nhi\r\n0\r\n\r\n", 3, "", "IncompleteBody"),
+        (b"2\r\nhi\r\n0\r\nx-amz-checksum-crc32: abc\n", 2, "x-amz-checksum-crc32", "IncompleteBody"),
+        (b"2\r\nhi\r\n0\r\nx-other: abc\r\n", 2, "x-amz-checksum-crc32", "MalformedTrailerError"),
+        (b"2\r\nhi\r\n0\r\n\r\n", 2, "x-amz-checksum-crc32", "MalformedTrailerError"),
+    ):
+        with pytest.raises(S3Error) as why:
+            Lines(body, length, trailer).read()
+        assert why.value.code == wanted, body

@@ -93,12 +93,13 @@ class Application:
             req = read_request(scope, receive, request_id, self.mount, self._named(scope))
             answer = await self._answer(req)
         except S3Error as why:
-            answer = error_answer(why, scope["path"], request_id)
+            answer = error_answer(why, request_id)
         except Exception:
             log.exception("%s %s failed", request_id, scope["method"])
-            answer = error_answer(S3Error("InternalError"), scope["path"], request_id)
+            answer = error_answer(S3Error("InternalError"), request_id)
         if answer.status == 200:
-            answer.headers.setdefault("content-type", "application/xml")
+            empty = not answer.body and answer.stream is None and not answer.path
+            answer.headers.setdefault("content-type", "text/html; charset=UTF-8" if empty else "application/xml")
         answer.headers |= {"x-amz-request-id": request_id, "x-amz-id-2": request_id}
         sent = await send_answer(scope["method"], answer, send, _utf8)
         self.site.cloud.port(Traces).finished(
@@ -125,10 +126,10 @@ class Application:
         except NotModified as why:
             answer = Answer(304, dict(why.headers))
         except S3Error as why:
-            answer = error_answer(why, "/" + "/".join(p for p in (req.bucket, req.key) if p), req.request_id)
+            answer = error_answer(why, req.request_id)
         except EngineError as why:
             log.warning("%s %s: %s", req.request_id, req.method, why)
-            answer = error_answer(S3Error("ServiceUnavailable"), f"/{req.bucket}", req.request_id)
+            answer = error_answer(S3Error("ServiceUnavailable"), req.request_id)
         cors.decorate(self.site, req, answer)
         return answer
 
@@ -147,7 +148,7 @@ def operation(req: Request) -> Operation:
         if name in UNSUPPORTED:
             if req.method == "GET" and name in ABSENT:
                 raise S3Error(ABSENT[name], BucketName=req.bucket)
-            raise S3Error("NotImplemented", f"The subresource {name} is not supported.")
+            raise S3Error("NotImplemented", "The requested resource is not implemented", Subresource=name)
     if req.key and req.method == "PUT":
         return writes.copy if "x-amz-copy-source" in req.headers else writes.put
     found = table.get((req.method, ""))

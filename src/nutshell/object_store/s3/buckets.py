@@ -10,14 +10,13 @@ from nutshell.object_store.s3.site import CONTAINER, REGISTRY, Site, ensure_acco
 
 
 async def list_all(site: Site, req: Request) -> Answer:
-    """The buckets of the caller's project."""
+    """The buckets of the caller's project; without a role in it, those that are the caller's own."""
     if not req.who.user_id:
         raise S3Error("AccessDenied")
-    rules, target = site.cloud.rules, {"project_id": req.who.project_id, "account": req.account}
-    if not req.account or not any(
-        rules.allows(f"object_store:{r}", req.who, target) for r in ("own", "read", "reseller_admin")
-    ):
+    if not req.account:
         raise S3Error("AccessDenied")
+    rules, target = site.cloud.rules, {"project_id": req.who.project_id, "account": req.account}
+    reads = any(rules.allows(f"object_store:{r}", req.who, target) for r in ("own", "read", "reseller_admin"))
     account, _ = site.engine.find(req.account, "")
     found: list[ContainerRow] = []
     if account is not None:
@@ -28,7 +27,8 @@ async def list_all(site: Site, req: Request) -> Answer:
                     account.id, after=after, until="", prefix="", limit=1000, reverse=False
                 )
             )
-            found += [row for row, _ in page if not row.name.endswith(parts.SEGMENTS)]
+            seen = [row for row, _ in page if not row.name.endswith(parts.SEGMENTS)]
+            found += [row for row in seen if reads or row.meta.get(CONTAINER + "owner") == req.person]
             if len(page) < 1000:
                 break
             after = page[-1][0].name

@@ -10,11 +10,13 @@ import typing as t
 import zlib
 from collections.abc import Callable
 
+from nutshell.object_store.s3.chunked import trailer_names
 from nutshell.object_store.s3.errors import S3Error
 from nutshell.object_store.s3.messages import Request
 
 PREFIX = "x-amz-checksum-"
 MISMATCH = "Value for x-amz-sdk-checksum-algorithm header is invalid."
+SINGLE, SEVERAL = "Expecting a single x-amz-checksum- header", ". Multiple checksum Types are not allowed."
 UNKNOWN = (
     "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C,"
     " CRC64NVME, SHA1, SHA256]"
@@ -60,23 +62,25 @@ ASKED = frozenset({"x-amz-trailer", *(PREFIX + name for name in SIZES)})  # who 
 def wanted(req: Request) -> tuple[str, str]:
     """(algorithm, value in base64) that a request names; the value is "" while it is to come in a trailer."""
     said = {n.removeprefix(PREFIX): v for n, v in req.headers.items() if n.startswith(PREFIX)}
-    said.pop("mode", None)
-    said.pop("type", None)
-    said.pop("algorithm", None)
-    trailer = req.headers.get("x-amz-trailer", "").strip().lower()
+    for other in ("mode", "type", "algorithm"):
+        said.pop(other, None)
+    trailers = trailer_names(req)
     named = req.headers.get("x-amz-sdk-checksum-algorithm", "").lower()
-    if trailer:
-        name = trailer.removeprefix(PREFIX)
-        if not trailer.startswith(PREFIX) or name not in SIZES:
-            raise S3Error("InvalidRequest", "The value specified in the x-amz-trailer header is not supported")
+    if len(said) > 1:
+        raise S3Error("InvalidRequest", SINGLE + SEVERAL)
+    if any(not t.startswith(PREFIX) or t.removeprefix(PREFIX) not in SIZES for t in trailers):
+        raise S3Error("InvalidRequest", "The value specified in the x-amz-trailer header is not supported")
+    if len(trailers) > 1:
+        raise S3Error("InvalidRequest", SINGLE + SEVERAL)
+    if trailers:
+        name = trailers[0].removeprefix(PREFIX)
         if said:
-            raise S3Error("InvalidRequest", "Expecting a single x-amz-checksum- header")
+            raise S3Error("InvalidRequest", SINGLE)
         if named and named != name:
             raise S3Error("InvalidRequest", MISMATCH)
+        if req.body is None:  # no chunks, so nothing could follow them
+            raise S3Error("MalformedTrailerError")
         return name, ""
-    if len(said) > 1:
-        raise S3Error("InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not"
-                                        " allowed.")  # fmt: skip
     if named and named not in SIZES:
         raise S3Error("InvalidRequest", UNKNOWN)
     for name, value in said.items():
@@ -92,14 +96,14 @@ def wanted(req: Request) -> tuple[str, str]:
     return "", ""
 
 
-def check_form(name: str, value: str) -> None:
+def check_form(name: str, value: str, kind: str = "header") -> None:
     try:
         raw = base64.b64decode(value, validate=True)
         right = len(raw) == SIZES[name] and base64.b64encode(raw).decode() == value
     except (binascii.Error, ValueError):
         right = False
     if not right:
-        raise S3Error("InvalidRequest", f"Value for {PREFIX}{name} header is invalid.")
+        raise S3Error("InvalidRequest", f"Value for {PREFIX}{name} {kind} is invalid.")
 
 
 def check(name: str, said: str, found: str) -> None:

@@ -19,6 +19,7 @@ LONGEST_LINE = 16 << 10
 OFF_LOOP = 256 << 10  # bytes from which on hashing leaves the event loop
 MOST = 5 << 30
 LEAST = 8192  # bytes of a signed chunk that is not the last
+SIGNATURE = "x-amz-trailer-signature"
 ENDED = "The request body terminated unexpectedly"
 
 
@@ -30,6 +31,7 @@ class Seed:
     when: str
     scope: str
     signature: str
+    canonical: bytes = b""  # the request as it was signed, for whoever looks for a difference
     strict: bool = True  # signed in a header, which tells how the body is wrapped
 
 
@@ -48,7 +50,28 @@ def unwrap(req: Request, seed: Seed | None, payload: str = "") -> None:
                                          " STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
                       ArgumentName="x-amz-content-sha256", ArgumentValue=said)  # fmt: skip
     elif said not in ("", "UNSIGNED-PAYLOAD"):  # any other word is a digest that nothing has
+        if said.startswith("STREAMING-"):
+            expected = _decoded_length(req)
+            if req.length is not None and expected < req.length:
+                raise incomplete(req.length, expected)
         req.sha256 = said
+
+
+def _decoded_length(req: Request) -> int:
+    text = req.headers.get("x-amz-decoded-content-length", "")
+    if not text.isdecimal() or len(text) > 19:
+        raise S3Error("MissingContentLength")
+    return int(text)
+
+
+def trailer_names(req: Request) -> list[str]:
+    """What the request says its trailer holds."""
+    said = req.headers.get("x-amz-trailer", "").strip()
+    return [name.strip().lower() for name in said.rstrip(",").split(",")] if said else []
+
+
+def incomplete(provided: int, expected: int) -> S3Error:
+    return S3Error("IncompleteBody", NumberBytesExpected=str(expected), NumberBytesProvided=str(provided))
 
 
 def _streaming(req: Request, seed: Seed | None, said: str) -> None:
@@ -57,12 +80,9 @@ def _streaming(req: Request, seed: Seed | None, said: str) -> None:
              "STREAMING-UNSIGNED-PAYLOAD-TRAILER")  # fmt: skip
     if said not in known:
         raise S3Error("NotImplemented" if said.startswith("STREAMING-AWS4-ECDSA") else "InvalidArgument")
-    text = req.headers.get("x-amz-decoded-content-length", "")
-    if not text.isdecimal():
-        raise S3Error("MissingContentLength")
+    req.length = _decoded_length(req)
     if signed and seed is None:
         raise S3Error("AccessDenied")
-    req.length = int(text)
     req.body = _Decoder(req, seed if signed else None, said.endswith("-TRAILER")).pieces()
 
 
@@ -72,24 +92,22 @@ class _Decoder:
     def __init__(self, req: Request, seed: Seed | None, trailer: bool) -> None:
         self._source = req.raw_chunks()
         self._req, self._seed, self._trailer = req, seed, trailer
+        self._expected = req.length or 0
         self._previous = seed.signature if seed is not None else ""
         self._buffer = bytearray()
 
     async def pieces(self) -> AsyncIterator[bytes]:
         total, number, small = 0, 0, 0
         while True:
-            line = await self._line()
-            size_text, _, more = line.partition(b";")
-            if not re.fullmatch(rb"[0-9a-fA-F]{1,16}", size_text.strip()):
-                raise S3Error("IncompleteBody", ENDED)
-            size = int(size_text, 16)
-            total += size
-            if total > MOST or (self._req.length is not None and total > self._req.length):
-                raise S3Error("IncompleteBody", "The chunks hold more than x-amz-decoded-content-length says.")
+            size, more = self._chunk_head(await self._line())
             number += 1
             if self._seed is not None and size and small:
                 raise S3Error("InvalidChunkSizeError", Chunk=str(number), BadChunkSize=str(small))
             small = size if size < LEAST else 0
+            total += size
+            if total > MOST or total > self._expected:
+                raise incomplete(total, self._expected)
+            given = self._given(more)
             digest = hashlib.sha256() if self._seed is not None else None
             left = size
             while left:
@@ -102,65 +120,95 @@ class _Decoder:
                         digest.update(piece)
                 yield piece
             if digest is not None:
-                self._check(more, digest.hexdigest())
+                self._check(given, digest.hexdigest())
             if size == 0:
                 break
             if bytes(await self._exactly(2)) != b"\r\n":
                 raise S3Error("IncompleteBody", ENDED)
-        if self._req.length is not None and total != self._req.length:
-            raise S3Error("IncompleteBody")
-        if self._trailer:
-            await self._read_trailer()
+        await self._end()
+        if total != self._expected:
+            raise incomplete(total, self._expected)
 
-    def _check(self, more: bytes, digest: str) -> None:
-        assert self._seed is not None
-        said = re.fullmatch(rb"chunk-signature=([^;\s]+)", more.strip())
-        words = ("AWS4-HMAC-SHA256-PAYLOAD", self._seed.when, self._seed.scope, self._previous, EMPTY, digest)
-        self._previous = hmac.new(self._seed.key, "\n".join(words).encode(), hashlib.sha256).hexdigest()
-        if said is None:
+    def _chunk_head(self, line: bytes) -> tuple[int, bytes]:
+        text, _, more = line.partition(b";")
+        if not re.fullmatch(rb"[0-9a-fA-F]{1,16}", text.strip()):
             raise S3Error("IncompleteBody", ENDED)
-        if not hmac.compare_digest(said[1].decode("latin1"), self._previous):
-            raise self._wrong(said[1].decode("latin1"), "\n".join(words))
+        return int(text, 16), more
 
-    async def _read_trailer(self) -> None:
-        lines: list[bytes] = []
-        while True:
-            line = await self._line(ending=True)
-            if not line:
-                break
-            lines.append(line)
-            if len(lines) > 20:
-                raise S3Error("MalformedTrailerError")
-        signature = ""
-        kept = []
-        for line in lines:
-            name, colon, value = line.decode("latin1").partition(":")
-            if not colon:
-                raise S3Error("MalformedTrailerError")
-            if name.strip().lower() == "x-amz-trailer-signature":
-                signature = value.strip()
-            else:
-                self._req.trailer[name.strip().lower()] = value.strip()
-                kept.append(f"{name.strip().lower()}:{value.strip()}\n")
-        announced = self._req.headers.get("x-amz-trailer", "").strip().lower()
-        if announced and announced not in self._req.trailer:
-            raise S3Error("MalformedTrailerError")
-        if any(name != announced for name in self._req.trailer):
+    def _given(self, more: bytes) -> str:
+        """The signature in a chunk's head."""
+        if self._seed is None:
+            return ""
+        name, _, given = more.decode("latin1").partition("=")
+        if more and name.strip() != "chunk-signature":
+            raise self._wrong(more.decode("latin1"), self._words(""))
+        if ";" in given or not given.strip():
+            raise S3Error("IncompleteBody", ENDED)
+        return given.strip()
+
+    def _words(self, digest: str) -> str:
+        """What a chunk's signature covers."""
+        assert self._seed is not None
+        seed = self._seed
+        return "\n".join(("AWS4-HMAC-SHA256-PAYLOAD", seed.when, seed.scope, self._previous, EMPTY, digest))
+
+    def _check(self, given: str, digest: str) -> None:
+        words = self._words(digest)
+        self._previous = self._signed(words)
+        if not hmac.compare_digest(given.encode(), self._previous.encode()):
+            raise self._wrong(given, words)
+
+    def _signed(self, words: str) -> str:
+        assert self._seed is not None
+        return hmac.new(self._seed.key, words.encode(), hashlib.sha256).hexdigest()
+
+    async def _end(self) -> None:
+        """What follows the last chunk: a trailer where one was announced or has to be signed, else the end."""
+        announced = set(trailer_names(self._req)) if self._trailer else set()
+        if not announced and not (self._trailer and self._seed is not None):
+            if await self._rest(2) not in (b"", b"\r\n"):
+                raise S3Error("IncompleteBody", ENDED)
+            return
+        signature = await self._trailer_lines(announced)
+        if self._seed is not None and signature is None:
+            raise S3Error("IncompleteBody", ENDED)
+        if set(self._req.trailer) != announced:
             raise S3Error("MalformedTrailerError")
         if self._seed is None:
             return
-        digest = hashlib.sha256("".join(kept).encode()).hexdigest()
-        words = ("AWS4-HMAC-SHA256-TRAILER", self._seed.when, self._seed.scope, self._previous, digest)
-        right = hmac.new(self._seed.key, "\n".join(words).encode(), hashlib.sha256).hexdigest()
-        if not signature:
+        kept = "".join(f"{name}:{value}\n" for name, value in sorted(self._req.trailer.items()))
+        digest = hashlib.sha256((kept or "\n").encode()).hexdigest()
+        seed = self._seed
+        words = "\n".join(("AWS4-HMAC-SHA256-TRAILER", seed.when, seed.scope, self._previous, digest))
+        if not hmac.compare_digest((signature or "").encode(), self._signed(words).encode()):
+            raise self._wrong(signature or "", words)
+        if not announced:
             raise S3Error("IncompleteBody", ENDED)
-        if not hmac.compare_digest(signature, right):
-            raise self._wrong(signature, "\n".join(words))
+
+    async def _trailer_lines(self, announced: set[str]) -> str | None:
+        """The trailer's signature, if it has one; the request learns what the other lines say."""
+        signature = None
+        while self._buffer or await self._more():
+            line = (await self._line()).decode("latin1")
+            if not line:
+                break
+            name, _, value = line.partition(":")
+            name, value = name.strip().lower(), value.strip()
+            if name == SIGNATURE and self._seed is not None:
+                signature = value
+            elif name in announced:  # said twice, the last counts
+                self._req.trailer[name] = value
+            else:
+                raise S3Error("MalformedTrailerError")
+        return signature
 
     def _wrong(self, given: str, words: str) -> S3Error:
         spelt = " ".join(f"{b:02x}" for b in words.encode())
+        asked = self._seed.canonical if self._seed is not None else b""
         return S3Error("SignatureDoesNotMatch", AWSAccessKeyId=self._req.access, StringToSign=words,
-                       SignatureProvided=given, StringToSignBytes=spelt)  # fmt: skip
+                       SignatureProvided=given, StringToSignBytes=spelt,
+                       CanonicalRequest=asked.decode("utf-8", "replace"),
+                       CanonicalRequestBytes=" ".join(f"{b:02x}" for b in asked))  # fmt: skip
 
     # -- bytes of the connection
     async def _more(self) -> bool:
@@ -169,21 +217,23 @@ class _Decoder:
             return True
         return False
 
-    async def _line(self, ending: bool = False) -> bytes:
-        """Up to CRLF. `ending`: the end of the body ends it, too."""
+    async def _line(self) -> bytes:
+        """Up to CRLF."""
         while b"\r\n" not in self._buffer:
-            if len(self._buffer) > LONGEST_LINE:
+            if len(self._buffer) > LONGEST_LINE or not await self._more():
                 raise S3Error("IncompleteBody", ENDED)
-            if not await self._more():
-                if not ending:
-                    raise S3Error("IncompleteBody", ENDED)
-                rest = bytes(self._buffer)
-                self._buffer.clear()
-                return rest
         at = self._buffer.index(b"\r\n")
         line = bytes(self._buffer[:at])
         del self._buffer[: at + 2]
         return line
+
+    async def _rest(self, most: int) -> bytes:
+        """So many bytes, or fewer at the end of the body."""
+        while len(self._buffer) < most and await self._more():
+            pass
+        piece = bytes(self._buffer[:most])
+        del self._buffer[:most]
+        return piece
 
     async def _take(self, most: int) -> bytes:
         if not self._buffer and not await self._more():

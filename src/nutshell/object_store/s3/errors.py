@@ -13,7 +13,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "EntityTooLarge": (400, "Your proposed upload exceeds the maximum allowed object size."),
     "EntityTooSmall": (400, "Your proposed upload is smaller than the minimum allowed object size."),
     "IllegalVersioningConfigurationException": (400, "The versioning configuration specified is invalid."),
-    "IncompleteBody": (400, "You did not provide the number of bytes specified by the Content-Length HTTP header."),
+    "IncompleteBody": (400, "You did not provide the number of bytes specified by the Content-Length HTTP header"),
     "InternalError": (500, "We encountered an internal error. Please try again."),
     "InvalidAccessKeyId": (403, "The AWS Access Key Id you provided does not exist in our records."),
     "InvalidArgument": (400, "Invalid Argument."),
@@ -21,8 +21,8 @@ CODES: Mapping[str, tuple[int, str]] = {
     "InvalidChunkSizeError": (403, "Only the last chunk is allowed to have a size less than 8192 bytes"),
     "InvalidDigest": (400, "The Content-MD5 you specified was invalid."),
     "InvalidLocationConstraint": (400, "The specified location constraint is not valid."),
-    "InvalidPart": (400, "One or more of the specified parts could not be found. The part might not have been uploaded,"
-                         " or the specified entity tag might not have matched the part's entity tag."),
+    "InvalidPart": (400, "One or more of the specified parts could not be found.  The part may not have been uploaded,"
+                         " or the specified entity tag may not match the part's entity tag."),
     "InvalidPartNumber": (416, "The requested partnumber is not satisfiable"),
     "InvalidPartOrder": (400, "The list of parts was not in ascending order."),
     "InvalidPolicyDocument": (400, "The content of the form does not meet the conditions of the policy document."),
@@ -64,6 +64,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "ServiceUnavailable": (503, "The store cannot do this now: no room, or a device does not take writes."),
     "SignatureDoesNotMatch": (403, "The request signature we calculated does not match the signature you provided."
                                    " Check your key and signing method."),
+    "UserKeyMustBeSpecified": (400, "The request names no key."),
     "XAmzContentSHA256Mismatch": (400, "The provided 'x-amz-content-sha256' header does not match what was computed."),
     "XAmzContentChecksumMismatch": (400, "The provided checksum does not match what was computed."),
 }  # fmt: skip

@@ -97,7 +97,7 @@ async def list_objects(site: Site, req: Request) -> Answer:
         if page.truncated and delimiter:
             nodes.append(("NextMarker", shown(page.last[0], encoding)))
     nodes.append(("MaxKeys", str(limit)))
-    if "delimiter" in query:
+    if delimiter:
         nodes.append(("Delimiter", shown(delimiter, encoding)))
     if encoding:
         nodes.append(("EncodingType", encoding))
@@ -193,7 +193,9 @@ async def list_versions(site: Site, req: Request) -> Answer:
     query, limit, encoding = req.query, limit_of(req), encoding_of(req)
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     marker, version = query.get("key-marker", ""), query.get("version-id-marker", "")
-    if "version-id-marker" in query and not marker:
+    if "version-id-marker" in query and "key-marker" in query:
+        versions.parse(version)
+    elif "version-id-marker" in query:
         raise S3Error("InvalidArgument", "A version-id marker cannot be specified without a key marker.",
                       ArgumentName="version-id-marker", ArgumentValue=version)  # fmt: skip
     page = site.engine.read(lambda i: _versions_page(i, bucket, (prefix, delimiter), (marker, version), limit))
@@ -202,7 +204,7 @@ async def list_versions(site: Site, req: Request) -> Answer:
     if page.truncated:
         nodes += [("NextKeyMarker", shown(page.last[0], encoding)), ("NextVersionIdMarker", page.last[1] or "null")]
     nodes.append(("MaxKeys", str(limit)))
-    if delimiter:
+    if "delimiter" in query:
         nodes.append(("Delimiter", shown(delimiter, encoding)))
     if encoding:
         nodes.append(("EncodingType", encoding))

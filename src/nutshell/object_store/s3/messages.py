@@ -15,6 +15,7 @@ from nutshell.object_store.sockets import Receive, pieces_of
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
 NOBODY = Who()
+DISCARDED = 128 << 20
 Node = tuple[str, t.Any]  # (element, text or its children)
 
 
@@ -77,14 +78,17 @@ class Request:
     def raw_chunks(self) -> AsyncIterator[bytes]:
         return pieces_of(self.receive, lambda: S3Error("IncompleteBody"))
 
-    async def read(self, limit: int) -> bytes:
-        """The whole content. EntityTooLarge past the limit."""
+    async def read(self, limit: int, code: str = "EntityTooLarge") -> bytes:
+        """The whole content. EntityTooLarge, or another code, past the limit."""
         parts, size = [], 0
         async for piece in self.chunks():
             size += len(piece)
-            if size > limit:
-                raise S3Error("EntityTooLarge", f"This body may have at most {limit} bytes.")
-            parts.append(piece)
+            if size <= limit:
+                parts.append(piece)
+            elif size > DISCARDED:
+                break
+        if size > limit:  # said when all is read, since clients listen only then
+            raise S3Error(code, f"This body may have at most {limit} bytes.")
         return b"".join(parts)
 
 
@@ -103,9 +107,8 @@ def xml(name: str, children: Iterable[Node], status: int = 200, headers: Mapping
     return Answer(status, {"content-type": "application/xml", **(headers or {})}, body.encode())
 
 
-def error_answer(why: S3Error, resource: str, request_id: str) -> Answer:
-    nodes: list[Node] = [("Code", why.code), ("Message", why.message), *why.facts.items()]
-    nodes += [("Resource", resource), ("RequestId", request_id)]
+def error_answer(why: S3Error, request_id: str) -> Answer:
+    nodes: list[Node] = [("Code", why.code), ("Message", why.message), *why.facts.items(), ("RequestId", request_id)]
     body = '<?xml version="1.0" encoding="UTF-8"?>\n' + text_of(("Error", nodes))
     return Answer(why.status, {"content-type": "application/xml", **why.headers}, body.encode())
 

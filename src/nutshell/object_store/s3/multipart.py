@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -246,8 +247,8 @@ async def list_uploads(site: Site, req: Request) -> Answer:
         else:
             rows.append((key, upload_id, row))
     nodes: list[Node] = [("Bucket", bucket.name), ("KeyMarker", shown(marker, encoding)), ("UploadIdMarker", id_marker),
-                         ("NextKeyMarker", shown(rows[-1][0], encoding) if rows and more else ""),
-                         ("NextUploadIdMarker", rows[-1][1] if rows and more else "")]  # fmt: skip
+                         ("NextKeyMarker", shown(rows[-1][0], encoding) if rows and (more or rows[1:]) else ""),
+                         ("NextUploadIdMarker", rows[-1][1] if rows and (more or rows[1:]) else "")]  # fmt: skip
     if delimiter:
         nodes.append(("Delimiter", shown(delimiter, encoding)))
     if prefix:
@@ -285,13 +286,16 @@ def _open(index: Any, home: ContainerRow, prefix: str) -> list[tuple[str, str, O
 # -- completion
 async def complete(site: Site, req: Request) -> Answer:
     bucket = site.bucket(req, "s3:PutObject")
-    raw = await objects.checked_body(Request(**{**_fields(req), "headers": _without_checksums(req)}), 2 << 20)
-    wanted = _listed(raw)
+    writes.refuse_conditions(req)
     before = site.object(bucket, req.key)
-    conditional = "if-none-match" in req.headers or "if-match" in req.headers
-    if before is not None and before.meta.get(parts.UPLOAD) == req.query.get("uploadId") and not conditional:
-        return _completed(req, bucket, before)  # asked again after the answer was lost
-    upload = find(site, req, bucket)
+    again = before is not None and before.meta.get(parts.UPLOAD) == req.query.get("uploadId")
+    upload = None if again else find(site, req, bucket)
+    raw = await objects.checked_body(Request(**{**_fields(req), "headers": _without_checksums(req)}), 2 << 20)
+    wanted = _listed(raw, req.query.get("uploadId", ""))
+    if upload is None:  # asked again after the answer was lost
+        if before is None or _etag([etag for _, etag, _ in wanted]) != before.meta.get(OBJECT + "etag"):
+            raise S3Error("NoSuchUpload", UploadId=req.query.get("uploadId", ""))
+        return _completed(req, bucket, before)
     rows = site.engine.read(lambda i: _chosen(i, upload, wanted))
     writes.write_conditions(req, before)
     kept, total = _manifest(upload, rows)
@@ -350,18 +354,20 @@ def _completed(req: Request, bucket: Bucket, row: ObjectRow) -> Answer:
     return xml("CompleteMultipartUploadResult", nodes, headers=headers)
 
 
-def _listed(raw: bytes) -> list[tuple[int, str, dict[str, str]]]:
+def _listed(raw: bytes, upload_id: str) -> list[tuple[int, str, dict[str, str]]]:
     """(number, etag, checksums) of each part that the client lists."""
     root = parse(raw, "CompleteMultipartUpload")
     found = []
     for element in root.iterfind("Part"):
         text = text_in(element, "PartNumber")
         etag = text_in(element, "ETag").strip('"')
-        if not text.isdecimal() or len(text) > 9 or not etag:
+        if not text.isdecimal() or len(text) > 9 or element.find("ETag") is None:
             raise S3Error("MalformedXML")
         if not 1 <= int(text) <= MOST_PARTS:
             raise S3Error("InvalidArgument", f"Part number must be an integer between 1 and {MOST_PARTS}, inclusive",
                           ArgumentName="partNumber", ArgumentValue=text)  # fmt: skip
+        if not re.fullmatch("[0-9a-fA-F]{32}", etag):
+            raise S3Error("InvalidPart", UploadId=upload_id, PartNumber=text, ETag=etag)
         said = {
             c.tag[len("Checksum") :].lower(): (c.text or "").strip() for c in element if c.tag.startswith("Checksum")
         }
@@ -378,14 +384,16 @@ def _chosen(index: Any, upload: Upload, wanted: Sequence[tuple[int, str, dict[st
     for i, (number, etag, said) in enumerate(wanted):
         row: ObjectRow | None = index.object(upload.home.id, upload.part(number))
         if row is None or row.etag != etag:
-            raise S3Error("InvalidPart", PartNumber=str(number), ETag=etag)
+            raise S3Error("InvalidPart", UploadId=upload.row.name.rpartition("/")[2], PartNumber=str(number),
+                          ETag=etag)  # fmt: skip
         if row.size < LEAST_PART and i < len(wanted) - 1:
             raise S3Error("EntityTooSmall", ProposedSize=str(row.size), MinSizeAllowed=str(LEAST_PART),
                           PartNumber=str(number), ETag=etag)  # fmt: skip
         kept = row.meta.get(UPLOADED, "").split(" ")
         for algorithm, value in said.items():
             if algorithm in checksums.SIZES and kept[0] == algorithm and kept[1] != value:
-                raise S3Error("InvalidPart", PartNumber=str(number), ETag=etag)
+                raise S3Error("InvalidPart", UploadId=upload.row.name.rpartition("/")[2], PartNumber=str(number),
+                          ETag=etag)  # fmt: skip
         rows.append(row)
     return rows
 
@@ -399,14 +407,19 @@ def _manifest(upload: Upload, rows: Sequence[ObjectRow]) -> tuple[list[dict[str,
     return kept, sum(r.size for r in rows)
 
 
+def _etag(etags: Sequence[str]) -> str:
+    """Of the whole, from those of its parts."""
+    digest = hashlib.md5(b"".join(bytes.fromhex(e) for e in etags), usedforsecurity=False).hexdigest()
+    return f"{digest}-{len(etags)}"
+
+
 def _facts(
     req: Request, upload: Upload, rows: Sequence[ObjectRow], kept: Sequence[dict[str, Any]], total: int
 ) -> dict[str, str]:
     """What the finished object's metadata says beside the client's."""
-    digest = hashlib.md5(b"".join(bytes.fromhex(r.etag) for r in rows), usedforsecurity=False).hexdigest()
     joined = hashlib.md5("".join(e["hash"] for e in kept).encode(), usedforsecurity=False).hexdigest()
     facts = {
-        OBJECT + "etag": f"{digest}-{len(rows)}",
+        OBJECT + "etag": _etag([r.etag for r in rows]),
         parts.UPLOAD: req.query["uploadId"],
         "x-object-sysmeta-slo-etag": joined,
         "x-object-sysmeta-slo-size": str(total),

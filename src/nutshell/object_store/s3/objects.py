@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ from nutshell.object_store.s3.errors import NotModified, S3Error
 from nutshell.object_store.s3.messages import Answer, Node, Request, header_text, parse, text_in, xml
 from nutshell.object_store.s3.signing import http_seconds
 from nutshell.object_store.s3.site import OBJECT, Bucket, Site
+from nutshell.object_store.swift import ranges
 
 LARGE = 1 << 20  # from here on the server sends the file itself
 RESPONSE = {
@@ -94,6 +96,8 @@ def headers_of(bucket: Bucket, row: ObjectRow, req: Request) -> dict[str, str]:
             out[name] = value
     if bucket.row.meta.get("x-versions-enabled"):
         out["x-amz-version-id"] = versions.version_id(row)
+    if row.delete_at:
+        out["x-amz-expiration"] = f'expiry-date="{http_time(row.delete_at * TICKS)}", rule-id="swift-object-expiration"'
     tags = row.meta.get(OBJECT + "tags")
     if tags:
         out["x-amz-tagging-count"] = str(len(json.loads(tags)))
@@ -132,7 +136,7 @@ def check_conditions(req: Request, row: ObjectRow, prefix: str = "") -> None:
     if changed:
         if prefix:
             raise S3Error("PreconditionFailed")
-        raise NotModified({"etag": f'"{etag}"', "last-modified": http_time(row.ts)})
+        raise NotModified({"etag": f'"{etag}"', "last-modified": http_time(row.ts), "accept-ranges": "bytes"})
 
 
 async def get(site: Site, req: Request) -> Answer:
@@ -148,7 +152,11 @@ async def get(site: Site, req: Request) -> Answer:
             headers[header] = header_text(req.query[name], name)
     pieces = await parts.content(site.engine, bucket.account.id, row)
     size = sum(p.length for p in pieces)
-    status, start, end = _range(req, row, pieces, size, headers)
+    found = ranges.ranges_in(req.headers["range"], size) if "," in req.headers.get("range", "") else None
+    if found and len(found) > 1 and req.method == "GET" and "partNumber" not in req.query:
+        some = ranges.several(headers, found, size, lambda a, b: parts.stream(site.engine, parts.cut(pieces, a, b)))
+        return Answer(some.status, some.headers, stream=some.stream)
+    status, start, end = _range(req, row, pieces, size, headers, found)
     headers["content-length"] = str(end - start)
     if req.method == "HEAD" or start == end:
         return Answer(status, headers)
@@ -164,14 +172,26 @@ async def get(site: Site, req: Request) -> Answer:
     return Answer(status, headers, stream=parts.stream(site.engine, parts.cut(pieces, start, end)))
 
 
-def _range(req: Request, row: ObjectRow, pieces: Any, size: int, headers: dict[str, str]) -> tuple[int, int, int]:
-    """(status, first byte, after the last)."""
+def _range(
+    req: Request,
+    row: ObjectRow,
+    pieces: Any,
+    size: int,
+    headers: dict[str, str],
+    found: Sequence[tuple[int, int]] | None = None,
+) -> tuple[int, int, int]:
+    """(status, first byte, after the last). `found`: of several ranges those that lie within the object."""
     number = req.query.get("partNumber")
     asked = req.headers.get("range", "").strip()
     if number is not None:
         if asked:
             raise S3Error("InvalidRequest", "Cannot specify both Range header and partNumber query parameter")
         return _part(req, row, pieces, size, number, headers)
+    if found is not None and len(found) <= 1:
+        if not found:
+            raise S3Error("InvalidRange", RangeRequested=asked, ActualObjectSize=str(size))
+        headers["content-range"] = f"bytes {found[0][0]}-{found[0][1] - 1}/{size}"
+        return 206, *found[0]
     if not asked or not asked.startswith("bytes=") or "," in asked:
         return 200, 0, size
     first, dash, last = asked[6:].strip().partition("-")
@@ -269,12 +289,14 @@ async def delete_many(site: Site, req: Request) -> Answer:
     if "content-md5" not in req.headers and not checksums.wanted(req)[0]:
         raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
     bucket = site.bucket(req, "s3:ListBucket", key="") if not req.who.user_id else _any(site, req)
-    raw = await checked_body(req, 2 << 20)
+    raw = await checked_body(req, 2 << 20, "MalformedXML")
     root = parse(raw, "Delete")
     quiet = text_in(root, "Quiet").lower() == "true"
     asked = [(o.findtext("Key") or "", o.findtext("VersionId"), o.findtext("ETag")) for o in root.iterfind("Object")]
     if not asked or len(asked) > 1000:
         raise S3Error("MalformedXML")
+    if not all(key for key, _, _ in asked):
+        raise S3Error("UserKeyMustBeSpecified")
     nodes: list[Node] = []
 
     def work(index: Any) -> list[Node]:
@@ -301,8 +323,6 @@ def _one(
     key, version, etag = asked
     said: list[Node] = [("Key", key)] + ([("VersionId", version)] if version else [])
     try:
-        if not key:
-            raise S3Error("UserKeyMustBeSpecified", "A key is missing.")
         if not site.allows(req, "s3:DeleteObjectVersion" if version else "s3:DeleteObject", bucket, key):
             raise S3Error("AccessDenied")
         row = remove(site, index, bucket, key, version or None, etag)
@@ -321,13 +341,13 @@ def check_sha256(req: Request, found: str) -> None:
                       S3ComputedContentSHA256=found)  # fmt: skip
 
 
-async def checked_body(req: Request, limit: int) -> bytes:
-    """A small body, held against what was said of it."""
+async def checked_body(req: Request, limit: int, code: str = "EntityTooLarge") -> bytes:
+    """A small body, held against what was said of it. `code`: past the limit."""
     import hashlib
 
     md5 = checksums.content_md5(req)
     name, said = checksums.wanted(req)
-    raw = await req.read(limit)
+    raw = await req.read(limit, code)
     if req.length is not None and len(raw) != req.length:
         raise S3Error("IncompleteBody")
     if req.sha256:
@@ -353,8 +373,11 @@ def source_of(req: Request) -> tuple[str, str, str | None]:
         raise S3Error("InvalidArgument", "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
                       ArgumentName="x-amz-copy-source", ArgumentValue=said)  # fmt: skip
     version = None
-    if query.startswith("versionId="):
-        version = query.removeprefix("versionId=")
+    if query:
+        name, _, version = query.partition("=")
+        if name != "versionId" or "&" in version:
+            raise S3Error("InvalidArgument", "Unsupported copy source parameter.", ArgumentName="x-amz-copy-source",
+                          ArgumentValue=said)  # fmt: skip
     return bucket, key, version
 
 

@@ -155,7 +155,7 @@ def _presigned(req: Request) -> Signed:
     if query["X-Amz-Algorithm"] != ALGORITHM:
         raise S3Error(code, 'X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
     text = query["X-Amz-Expires"]
-    if not text.lstrip("-").isdecimal() or len(text) > 15:
+    if not text.lstrip("-").isdecimal() or len(text) > 20 or int(text) >= 1 << 63:
         raise S3Error(code, "X-Amz-Expires should be a number")
     seconds = int(text)
     if seconds < 0:
@@ -214,7 +214,7 @@ def _four(cloud: Cloud, req: Request, signed: Signed, regions: Iterable[str]) ->
                       SignatureProvided=signed.signature,
                       CanonicalRequest=request.decode("utf-8", "replace"))  # fmt: skip
     _known(req, found)
-    chunked.unwrap(req, chunked.Seed(key, signed.when, signed.scope, right, not signed.expires), payload)
+    chunked.unwrap(req, chunked.Seed(key, signed.when, signed.scope, right, request, not signed.expires), payload)
 
 
 def _timely(cloud: Cloud, req: Request, signed: Signed) -> None:
@@ -265,7 +265,7 @@ def _two_presigned(cloud: Cloud, req: Request) -> None:
     if any(not query.get(n) for n in ("AWSAccessKeyId", "Signature", "Expires")):
         raise S3Error("AccessDenied", "Query-string authentication requires the Signature, Expires and AWSAccessKeyId"
                                       " parameters")  # fmt: skip
-    if not query["Expires"].isdecimal() or len(query["Expires"]) > 15:
+    if not query["Expires"].isdecimal() or len(query["Expires"]) > 15 or int(query["Expires"]) >= 1 << 32:
         raise S3Error("AccessDenied", "Invalid date (should be seconds since epoch): " + query["Expires"])
     if int(query["Expires"]) < cloud.clock.real():
         raise S3Error("AccessDenied", "Request has expired", Expires=_iso(int(query["Expires"])),

@@ -11,10 +11,12 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from nutshell.object_store.rows import ObjectRow
-from nutshell.object_store.s3 import checksums, grants, objects, parts, quotas, versions
+from nutshell.object_store.s3 import checksums, chunked, grants, objects, parts, quotas, versions
 from nutshell.object_store.s3.errors import S3Error
 from nutshell.object_store.s3.messages import Answer, Node, Request, header_text, xml
 from nutshell.object_store.s3.site import OBJECT, Bucket, Site
+from nutshell.object_store.swift import checks
+from nutshell.object_store.swift.messages import Refusal
 
 MOST_BYTES = 5 << 30
 LONGEST_KEY = 1024
@@ -48,10 +50,10 @@ def metadata_from(req: Request) -> dict[str, str]:
             meta["x-object-meta-" + name[len("x-amz-meta-") :]] = header_text(value, name)
         elif name in objects.KEPT and value:
             meta[name] = header_text(value, name)
-    coding = [c.strip() for c in meta.get("content-encoding", "").split(",") if c.strip() not in ("", "aws-chunked")]
-    meta.pop("content-encoding", None)
-    if coding:
-        meta["content-encoding"] = ",".join(coding)
+    if req.body is not None:  # it came in chunks, which are no coding of what is kept
+        said = [c.strip() for c in meta.pop("content-encoding", "").split(",")]
+        coding = ", ".join(c for c in said if c not in ("", "aws-chunked"))
+        meta |= {"content-encoding": coding} if coding else {}
     chosen = req.headers.get("x-amz-storage-class", "STANDARD")
     if chosen not in STORAGE_CLASSES:
         raise S3Error("InvalidArgument", "The storage class you specified is not valid")
@@ -120,7 +122,7 @@ class taking:
                     raise S3Error("EntityTooLarge")
                 await up.feed(piece)
             if self._req.length is not None and up.size != self._req.length:
-                raise S3Error("IncompleteBody")
+                raise chunked.incomplete(up.size, self._req.length)
             staged = await up.finish()
             return Taken(staged, self._checked(staged))
         except BaseException as why:
@@ -139,7 +141,7 @@ class taking:
         if self._algorithm:
             said = self._said or self._req.trailer.get(checksums.PREFIX + self._algorithm, "")
             if said:
-                checksums.check_form(self._algorithm, said)
+                checksums.check_form(self._algorithm, said, "header" if self._said else "trailing header")
                 checksums.check(self._algorithm, said, found)
         return f"{self._named} {found} FULL_OBJECT"
 
@@ -147,14 +149,30 @@ class taking:
         await self._upload.__aexit__(*why)
 
 
+def refuse_conditions(req: Request) -> None:
+    """NotImplemented for conditions that make no write conditional, rather than to ignore them."""
+    if req.headers.get("if-none-match", "*").strip() != "*":
+        raise S3Error("NotImplemented", "Only If-None-Match: * makes a write conditional.")
+    for header in ("If-Modified-Since", "If-Unmodified-Since"):
+        if header.lower() in req.headers:
+            raise S3Error("NotImplemented", f"{header} makes no write conditional.", Header=header)
+
+
+def deletion(site: Site, req: Request) -> int:
+    """When Swift's headers want the object deleted: seconds, 0 for never. InvalidArgument."""
+    try:
+        return checks.delete_at(req.headers, site.cloud.clock.now())
+    except Refusal as why:
+        name = "X-Delete-After" if "x-delete-after" in req.headers else "X-Delete-At"
+        value = req.headers.get(name.lower(), "")
+        raise S3Error("InvalidArgument", why.text, ArgumentName=name, ArgumentValue=value) from None
+
+
 def write_conditions(req: Request, old: ObjectRow | None) -> None:
     """If-None-Match: * and If-Match of a write, inside its change."""
     none, match = req.headers.get("if-none-match"), req.headers.get("if-match")
-    if none is not None:
-        if none.strip() != "*":
-            raise S3Error("NotImplemented", "Only If-None-Match: * makes a write conditional.")
-        if old is not None:
-            raise S3Error("PreconditionFailed", Condition="If-None-Match")
+    if none is not None and old is not None:
+        raise S3Error("PreconditionFailed", Condition="If-None-Match")
     if match is not None:
         if old is None:
             raise S3Error("NoSuchKey", Key=req.key)
@@ -194,7 +212,8 @@ def _newest(index: Any, bucket: Bucket, key: str, old: ObjectRow | None) -> int:
 async def put(site: Site, req: Request) -> Answer:
     bucket = site.bucket(req, "s3:PutObject")
     check_key(req.key)
-    meta = {**metadata_from(req), **own_facts(req)}
+    refuse_conditions(req)
+    meta, due = {**metadata_from(req), **own_facts(req)}, deletion(site, req)
     kind = req.headers.get("content-type") or "binary/octet-stream"
     if "if-none-match" in req.headers or "if-match" in req.headers:
         write_conditions(req, site.object(bucket, req.key))  # before the body is read, and again when it is named
@@ -202,7 +221,7 @@ async def put(site: Site, req: Request) -> Answer:
         if taken.checksum:
             meta[OBJECT + "checksum"] = taken.checksum
         staged = taken.staged
-        draft = ObjectRow(bucket.row.id, req.key, 0, staged.size, staged.md5, kind, 0, meta)
+        draft = ObjectRow(bucket.row.id, req.key, 0, staged.size, staged.md5, kind, 0, meta, due)
         row = await site.engine.change(placing(site, req, bucket, draft, staged))
     headers = {"etag": objects.etag_of(row)}
     if bucket.versioned == "Enabled":
@@ -229,7 +248,7 @@ async def copy(site: Site, req: Request) -> Answer:
         raise S3Error("InvalidRequest", "This copy request is illegal because it is trying to copy an object to itself"
                                         " without changing the object's metadata, storage class, website redirect"
                                         " location or encryption attributes.")  # fmt: skip
-    said = own_facts(req)
+    said, due = own_facts(req), deletion(site, req)
     given = metadata_from(req)
     if directive == "COPY":
         given = {k: v for k, v in row.meta.items() if k.startswith("x-object-meta-") or k in objects.KEPT}
@@ -239,7 +258,8 @@ async def copy(site: Site, req: Request) -> Answer:
     meta = {**given, **said}
     if OBJECT + "checksum" in row.meta and row.kind != "slo":
         meta[OBJECT + "checksum"] = row.meta[OBJECT + "checksum"]
-    made = await _copied(site, req, bucket, source_bucket, row, meta, kind or "binary/octet-stream")
+    draft = ObjectRow(bucket.row.id, req.key, 0, row.size, row.etag, kind or "binary/octet-stream", 0, meta, due)
+    made = await _copied(site, req, (bucket, draft), (source_bucket, row))
     nodes: list[Node] = [("LastModified", objects.iso_time(made.ts)), ("ETag", objects.etag_of(made))]
     headers = {}
     if bucket.versioned == "Enabled":
@@ -261,16 +281,17 @@ def source(site: Site, req: Request) -> tuple[Bucket, ObjectRow]:
 
 
 async def _copied(
-    site: Site, req: Request, bucket: Bucket, source_bucket: Bucket, row: ObjectRow, meta: dict[str, str], kind: str
+    site: Site, req: Request, sink: tuple[Bucket, ObjectRow], source: tuple[Bucket, ObjectRow]
 ) -> ObjectRow:
+    (bucket, draft), (source_bucket, row) = sink, source
     same_home = source_bucket.row.policy == bucket.row.policy
     if row.kind != "slo" and same_home:
 
         def share(index: Any) -> ObjectRow:
             if row.blob and index.blob(row.blob) is None:
                 raise S3Error("NoSuchKey", Key=row.name)
-            draft = ObjectRow(bucket.row.id, req.key, 0, row.size, row.etag, kind, index.share(row.blob), meta)
-            return placing(site, req, bucket, draft, None)(index)
+            shared = msgspec.structs.replace(draft, blob=index.share(row.blob))
+            return placing(site, req, bucket, shared, None)(index)
 
         return await site.engine.change(share)
     pieces = await parts.content(site.engine, source_bucket.account.id, row)
@@ -283,7 +304,7 @@ async def _copied(
         async for data in parts.stream(site.engine, pieces):
             await up.feed(data)
         staged = await up.finish()
-        draft = ObjectRow(bucket.row.id, req.key, 0, staged.size, staged.md5, kind, 0, meta)
+        draft = msgspec.structs.replace(draft, size=staged.size, etag=staged.md5)
         return await site.engine.change(placing(site, req, bucket, draft, staged))
 
 

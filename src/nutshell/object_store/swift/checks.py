@@ -91,9 +91,9 @@ def check_object_name(name: str) -> None:
         raise Refusal(400, f"Object name length of {size} longer than {LIMITS['max_object_name_length']}")
 
 
-def delete_at(req: Request, now_s: float) -> int:
-    """When the request wants the object deleted (seconds), 0 for never. 400 for the past and for no number."""
-    after = req.headers.get("x-delete-after")
+def delete_at(headers: Mapping[str, str], now_s: float) -> int:
+    """When a request wants the object deleted (seconds), 0 for never. 400 for the past and for no number."""
+    after = headers.get("x-delete-after")
     if after is not None and after != "":
         if not re.fullmatch(r"-?\d+", after.strip()):
             raise Refusal(400, "Non-integer X-Delete-After")
@@ -101,7 +101,7 @@ def delete_at(req: Request, now_s: float) -> int:
         if at <= int(now_s):
             raise Refusal(400, "X-Delete-After in past")
         return _bounded(at)
-    text = req.headers.get("x-delete-at")
+    text = headers.get("x-delete-at")
     if text is None or text == "":
         return 0
     if not re.fullmatch(r"-?\d+", text.strip()):

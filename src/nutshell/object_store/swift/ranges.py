@@ -102,10 +102,11 @@ def answer(req: Request, headers: dict[str, str], size: int, pieces: Pieces) -> 
         headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
         headers["content-length"] = str(end - start)
         return Response(206, headers, stream=pieces(start, end))
-    return _several(headers, found, size, pieces)
+    return several(headers, found, size, pieces)
 
 
-def _several(headers: dict[str, str], found: Sequence[tuple[int, int]], size: int, pieces: Pieces) -> Response:
+def several(headers: dict[str, str], found: Sequence[tuple[int, int]], size: int, pieces: Pieces) -> Response:
+    """206 with a part for each range (RFC 9110, section 14.6)."""
     boundary = os.urandom(16).hex()
     kind = headers.get("content-type", "")
 

@@ -58,7 +58,7 @@ def check_put(site: Site, req: Request) -> int:
     if length is not None and length > checks.LIMITS["max_file_size"]:
         raise Refusal(413, "Your request is too large.")
     checks.check_object_name(req.obj)
-    at = checks.delete_at(req, site.cloud.clock.now())
+    at = checks.delete_at(req.headers, site.cloud.clock.now())
     checks.check_metadata(req, "object")
     none = req.headers.get("if-none-match")
     if none is not None and none.strip() != "*":
@@ -145,7 +145,7 @@ def place(site: Site, req: Request, index: Any, draft: ObjectRow, staged: Any) -
 async def post(site: Site, req: Request) -> Response:
     site.admitted(req)
     checks.check_metadata(req, "object")
-    delete_at = checks.delete_at(req, site.cloud.clock.now())
+    delete_at = checks.delete_at(req.headers, site.cloud.clock.now())
     _, container = site.container(req)
     meta = metadata_from(req)
 
