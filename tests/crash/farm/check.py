@@ -93,8 +93,8 @@ def _kept(view: View, ledger: Ledger) -> Iterator[str]:
     sent = {(t.kind, t.name) for t in ledger.sent.values()}
     for kind in view.rows.keys() - {"grant"}:
         for key, row in view.of(kind).items():
-            name = row.get("description") if kind == "floatingip" else row.get("name")
-            ours = str(name).startswith("f") and str(name).count("-") >= 3
+            name = str(row.get("description") if kind == "floatingip" else row.get("name"))
+            ours = name.startswith("f") and name.count("-") >= 3
             if ours and key not in known and (kind, name) not in sent:
                 yield f"{kind} {key} ({name}) is there, and nobody was told of it"
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.crash.farm.objects import Stored
+
 THERE, GONE, EITHER = "there", "gone", "either"
 
 
@@ -37,6 +39,7 @@ class Ledger:
         self._lock = threading.Lock()
         self.things: dict[str, Thing] = {}
         self.sent: dict[tuple[str, str], Thing] = {}
+        self.stored = Stored()
 
     def sending(self, thing: Thing) -> None:
         with self._lock:

@@ -30,6 +30,7 @@ from tests import database
 from tests.crash.farm.check import adopt, settle
 from tests.crash.farm.ledger import Ledger
 from tests.crash.farm.lives import Real, Simulated
+from tests.crash.farm.objects import check_objects
 from tests.crash.farm.work import WORKERS, Given, Worker
 from tests.crash.killed import KilledCloud
 
@@ -105,8 +106,9 @@ class Farm:
             self.kill()
             self.start()
         demo, admin = self.clients()
+        lost = check_objects(demo, self.ledger.stored)  # they need no time to settle
         view, wrong = settle(demo, admin, self.ledger, self.patience_s)
-        wrong += [w for worker in workers for w in worker.wrong]
+        wrong += lost + [w for worker in workers for w in worker.wrong]
         self.report.asked += sum(len(w.done) for w in workers)
         if wrong:
             last = {w.number: w.done[-12:] for w in workers}

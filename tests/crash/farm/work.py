@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.crash.farm.ledger import EITHER, GONE, THERE, Ledger, Thing
+from tests.crash.farm.objects import ObjectWork
 
 from nutshell.testing.client import Client
 
 COMPUTE, NETWORK, VOLUME = "/compute/v2.1", "/network/v2.0", "/volume/v3"
-IMAGE, IDENTITY = "/image/v2", "/identity/v3"
+IMAGE, IDENTITY, OBJECTS = "/image/v2", "/identity/v3", "/object-store/v1"
 NEWEST = {"OpenStack-API-Version": "compute 2.90"}
 # How many of a kind one worker keeps at most: quotas and the machine are small.
 MOST = {"server": 2, "volume": 3, "snapshot": 2, "port": 4, "network": 2, "floatingip": 2, "group": 2,
@@ -34,14 +35,17 @@ class Worker:
         self.count = 0
         self.done: list[str] = []  # for the log of a finding
         self.wrong: list[str] = []
+        self.objects = ObjectWork(number, self.random, ledger.stored, self.send)
 
     def run(self, ended: threading.Event) -> None:
         works = [getattr(self, name) for name in sorted(dir(self)) if name.startswith("do_")]
+        works += self.objects.works()
         try:
             while not ended.is_set():
                 self.random.choice(works)()
         except Died:
             pass
+        self.wrong += self.objects.wrong
 
     # -- the bookkeeping
 
@@ -322,16 +326,26 @@ class Worker:
             self.ledger.refused(thing)
 
     def _upload(self, path: str) -> tuple[int, Any]:
-        self.done.append(f"PUT {path}/file")
-        data = self.random.randbytes(200_000)
-        headers = {"X-Auth-Token": self.demo.token, "Content-Type": "application/octet-stream"}
+        return self.transfer("PUT", f"{path}/file", self.random.randbytes(200_000), {})
+
+    def send(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+        """A request below the project's account in the object store."""
+        return self.transfer(method, f"{OBJECTS}/AUTH_{self.demo.project_id}/{path}", body, headers)
+
+    def transfer(self, method: str, path: str, data: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+        """With a body of bytes, on a fresh connection."""
+        self.done.append(f"{method} {path}")
+        said = {"X-Auth-Token": self.demo.token, "Content-Type": "application/octet-stream", **headers}
         try:
             self.demo.connection.close()
-            self.demo.connection.request("PUT", f"{path}/file", data, headers)
+            self.demo.connection.request(method, path, data, said)
             answer = self.demo.connection.getresponse()
-            return answer.status, answer.read()
+            found = answer.status, answer.read()
         except Exception as why:
+            self.done[-1] += " …"
             raise Died from why
+        self.done[-1] += f" {found[0]}"
+        return found
 
     # -- identity
 
