@@ -78,3 +78,22 @@ def test_paths_outside_the_state_directory_are_refused(places: Places) -> None:
     name = hypervisor.hosts()[0].name
     with pytest.raises(DriverFault, match="not in the cloud's state directory"):
         hypervisor.create_root(name, "0a000000-0000-4000-8000-000000000002", "/etc/shadow", "raw", 1 << 20)
+
+
+def test_a_host_that_still_dies_when_it_is_looked_for_is_started_anew(places: Places) -> None:
+    """Found by the kill farm: `kill -9` takes a moment, and a start within it waited a minute for the dead."""
+    identity = states.prepare(places, False, None)
+    hosts.start(places, Programs(), identity, None, "http://127.0.0.1:9")
+    record = processes.find(places.run / "host.json")
+    assert record is not None
+    os.kill(record.pid, signal.SIGKILL)
+    while processes.start_time(record.pid) == record.start:
+        time.sleep(0.01)
+    with subprocess.Popen(["sleep", "0.5"]) as dying:
+        processes.remember(places.run / "host.json", dying.pid, record.facts)
+        began = time.monotonic()
+        hosts.start(places, Programs(), identity, None, "http://127.0.0.1:9")
+        assert time.monotonic() - began < hosts.START_S / 2
+    again = processes.find(places.run / "host.json")
+    assert again is not None
+    assert again.pid not in (record.pid, dying.pid)

@@ -37,24 +37,16 @@ def start(places: Places, programs: Programs, identity: str, user: tuple[int, in
     log = places.logs / "host.log"
     arguments = ["serve", "--state", str(places.state), "--cloud", identity]
     arguments += ["--api-user", f"{owner[0]}:{owner[1]}", "--metadata", api.rstrip("/") + "/metadata"]
-    process = None
     running = processes.find(places.run / "host.json")
     if running is not None and running.facts.get("arguments") != arguments:
         stop(places, programs, clear=False)
-        running = None
-    if running is None:
-        process = processes.spawn([*before, *programs.host, *arguments], log)
-    return _await(places, process, log)
+    return _serving(places, [*before, *programs.host, *arguments], log)
 
 
 def start_world(places: Places, programs: Programs) -> None:
     """Start the process of the simulated world unless it runs; returns once it serves."""
     export_package()
-    log = places.logs / "host.log"
-    process = None
-    if processes.find(places.run / "host.json") is None:
-        process = processes.spawn([*programs.host, "simulate", "--state", str(places.state)], log)
-    _await(places, process, log)
+    _serving(places, [*programs.host, "simulate", "--state", str(places.state)], places.logs / "host.log")
 
 
 def stop_world(places: Places) -> None:
@@ -67,8 +59,22 @@ def stop_world(places: Places) -> None:
             processes.end(processes.Record(pid, start, {}))
 
 
-def _await(places: Places, process: "subprocess.Popen[bytes] | None", log: Path) -> str:
-    """What guests run on, once the host process serves; Refusal when it ends instead."""
+def _serving(places: Places, command: Sequence[str], log: Path) -> str:
+    """Start the host process unless it runs. One that runs may be dying of a `kill -9`: then another is started."""
+    record = places.run / "host.json"
+    while processes.find(record) is not None:
+        served = _await(places, lambda: processes.find(record) is None, log)
+        if served is not None:
+            return served
+    process = processes.spawn(command, log)
+    served = _await(places, lambda: process.poll() is not None, log)
+    if served is None:
+        raise Refusal(f"the host process ended. Its last words:\n{processes.last_lines(log)}")
+    return served
+
+
+def _await(places: Places, ended: Callable[[], bool], log: Path) -> str | None:
+    """What guests run on, once the host process serves; None when it ends instead."""
     from nutshell.compute.capability import Hypervisor
     from nutshell.core.drivers import DriverFault
     from nutshell.host.rpc import Client
@@ -81,8 +87,8 @@ def _await(places: Places, process: "subprocess.Popen[bytes] | None", log: Path)
             client.close()
             return hosts[0].hypervisor_type if hosts else "no host"
         except DriverFault as fault:
-            if process is not None and process.poll() is not None:
-                raise Refusal(f"the host process ended. Its last words:\n{processes.last_lines(log)}") from fault
+            if ended():
+                return None
             if fault.final or time.monotonic() > deadline:
                 raise Refusal(f"the host process is not ready: {fault.why}\n{processes.last_lines(log)}") from fault
 
