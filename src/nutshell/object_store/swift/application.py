@@ -102,6 +102,8 @@ def read_request(cloud: Cloud, scope: Scope, receive: t.Any, trans_id: str) -> R
     headers: dict[str, str] = {}
     for key, value in scope["headers"]:
         name = key.decode("latin1").lower()
+        if "-sysmeta-" in name or name.startswith("x-backend-"):  # what the parts of the store tell each other
+            continue
         text = value.decode("latin1")
         headers[name] = f"{headers[name]},{text}" if name in headers else text
     mount, rest = ("/object-store", path[len("/object-store") :]) if path.startswith("/object-store") else ("", path)

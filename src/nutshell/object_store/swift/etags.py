@@ -3,10 +3,19 @@
 Source: Object Storage documentation, "Etag Quoter" (X-Account-Rfc-Compliant-Etags, X-Container-Rfc-Compliant-Etags).
 """
 
-from nutshell.object_store.swift.messages import Handler, Request, Response, is_true
+from nutshell.object_store.swift.messages import Handler, Refusal, Request, Response, is_true
 from nutshell.object_store.swift.site import Site
 
 NAME = "rfc-compliant-etags"
+
+
+def _may(site: Site, req: Request) -> bool:
+    """Whether the caller may know what the place is like: refusals come by here, too."""
+    try:
+        site.admitted(req)
+    except Refusal:
+        return False
+    return True
 
 
 def quoted_etags(site: Site, inner: Handler) -> Handler:
@@ -23,7 +32,7 @@ def quoted_etags(site: Site, inner: Handler) -> Handler:
         of_container = container.meta.get(f"x-container-sysmeta-{NAME}", "") if container is not None else ""
         if not req.obj:
             said = of_container if req.container else of_account
-            if said:
+            if said and _may(site, req):
                 answer.headers[header] = said
         elif is_true(of_container or of_account) and "etag" in answer.headers:
             etag = answer.headers["etag"]

@@ -6,6 +6,7 @@ Files are passed on as they come; only the fields before them are held.
 import hmac
 import re
 from collections.abc import AsyncIterator
+from html import escape
 from urllib.parse import quote
 
 from nutshell.object_store.swift.messages import REASONS, Handler, Refusal, Request, Response
@@ -100,6 +101,7 @@ class _Form:
     def __init__(self, site: Site, inner: Handler, req: Request) -> None:
         self._site, self._inner, self._req = site, inner, req
         self._fields: dict[str, str] = {}
+        self._signed = False
 
     async def run(self, reader: _Reader) -> Response:
         count, status, message, answer = 0, 0, "", None
@@ -147,6 +149,7 @@ class _Form:
             for one in {path, self._req.mount + path}:
                 made = hmac.new(key.encode("latin1"), "\n".join([one, *rest]).encode(), digest or "sha256").hexdigest()
                 if digest and hmac.compare_digest(made, signature):
+                    self._signed = True
                     return
         raise _Wrong(401, "invalid signature")
 
@@ -180,9 +183,10 @@ class _Form:
 
     def _finish(self, status: int, message: str, answer: Response | None) -> Response:
         redirect = self._fields.get("redirect")
-        if redirect:
+        if redirect and self._signed:  # else anybody could send a browser anywhere from here
             where = f"{redirect}{'&' if '?' in redirect else '?'}status={status}&message={quote(message)}"
-            body = f'<html><body><p><a href="{where}">Click to continue...</a></p></body></html>'
+            where = quote(where, safe="/:?#[]@!$&'()*+,;=%~")
+            body = f'<html><body><p><a href="{escape(where)}">Click to continue...</a></p></body></html>'
             return Response(303, {"location": where, "content-type": "text/html; charset=UTF-8"}, body.encode())
         body = f"{status} {REASONS[status][0]}" + (f"\r\nFormPost: {message.title()}" if message else "")
         if answer is not None and not answer.good and answer.body:

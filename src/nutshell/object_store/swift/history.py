@@ -54,6 +54,7 @@ def _check(site: Site, req: Request) -> None:
     if len(said) == 2:
         raise Refusal(400, "Only one of X-Versions-Location or X-History-Location may be specified")
     if said and (is_true(req.headers.get("x-versions-enabled", "")) or "x-versions-enabled" in meta):
+        site.admitted(req)
         raise Refusal(400, "Cannot enable legacy versioned writes on a container that is using object versioning.")
     for header in said:
         text = unquote(req.headers[header], "latin1")

@@ -38,6 +38,7 @@ def _refuse_read_only(site: Site, req: Request, account: AccountRow, container: 
     inner = container.meta if container is not None else {}
     said = account.meta.get("x-account-sysmeta-read-only") or inner.get("x-container-sysmeta-read-only", "")
     if is_true(said) and not site.cloud.rules.allows("object_store:reseller_admin", req.who, {}):
+        site.admitted(req)
         raise Refusal(405, "Writes are disabled for this account.")
 
 
@@ -76,9 +77,9 @@ def _check(site: Site, req: Request, account: AccountRow, container: ContainerRo
     if container is not None and (BYTES in meta or COUNT in meta):
         row = container
         used = site.engine.read(lambda i: i.container_usage(row.id))
-        if meta.get(BYTES, "").isdigit() and used.bytes + size > int(meta[BYTES]):
-            raise Refusal(413, "Upload exceeds quota.")
-        if meta.get(COUNT, "").isdigit() and used.objects + 1 > int(meta[COUNT]):
+        full = meta.get(BYTES, "").isdigit() and used.bytes + size > int(meta[BYTES])
+        if full or (meta.get(COUNT, "").isdigit() and used.objects + 1 > int(meta[COUNT])):
+            site.admitted(req)  # how full it is is not told to strangers
             raise Refusal(413, "Upload exceeds quota.")
     whole = {k: v for k, v in account.meta.items() if k.startswith("x-account-sysmeta-quota-")}
     if not whole or site.cloud.rules.allows("object_store:reseller_admin", req.who, {}):
@@ -93,6 +94,7 @@ def _check(site: Site, req: Request, account: AccountRow, container: ContainerRo
         counts = "quota-count" in name  # "account" has a count in it, too
         used_now = sum(u.objects if counts else u.bytes for u in mine)
         if used_now + (1 if counts else size) > int(value):
+            site.admitted(req)
             raise Refusal(413, "Upload exceeds policy quota." if policy else "Upload exceeds quota.")
 
 

@@ -40,6 +40,7 @@ def static_objects(site: Site, inner: Handler) -> Handler:
                 return answer
             return await _read(handle, req, answer, manifest)
         if req.method == "PUT" and manifest == "put":
+            site.admitted(req)
             return await _write(handle, inner, req)
         if req.method == "PUT" and "x-static-large-object" in req.headers and not req.notes.get("inside"):
             req.headers.pop("x-static-large-object")

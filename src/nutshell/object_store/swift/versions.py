@@ -42,6 +42,7 @@ def object_versions(site: Site, inner: Handler) -> Handler:
 # -- containers
 async def _container(site: Site, inner: Handler, req: Request, container: ContainerRow | None) -> Response:
     if req.method in ("PUT", "POST") and HEADER in req.headers:
+        site.admitted(req)  # what the container is like is not told to strangers
         meta = container.meta if container is not None else {}
         older = ("x-versions-location", "x-history-location")
         if any(meta.get(h) or req.headers.get(h) for h in older):
@@ -244,6 +245,7 @@ async def _one_version(
 ) -> Response:
     if req.method == "POST":
         raise Refusal(400, "POST to a specific version is not allowed")
+    site.admitted(req)  # whether there are versions is not told to strangers
     kept = container is not None and HEADER in container.meta
     if not kept and asked != "null":
         raise Refusal(400, "version-aware operations require that the container is versioned")
