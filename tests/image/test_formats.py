@@ -149,9 +149,13 @@ def iso_image() -> bytes:
 
 def partitioned(kind: int) -> bytes:
     data = bytearray(64 * 1024)
-    data[450] = kind
+    data[446:462] = struct.pack("<BBBBBBBBII", 0, 0, 2, 0, kind, 0, 0, 0, 1, 127)
     data[510:512] = b"\x55\xaa"
     return bytes(data)
+
+
+def changed(data: bytes, at: int, to: bytes) -> bytes:
+    return data[:at] + to + data[at + len(to) :]
 
 
 @pytest.mark.parametrize(
@@ -184,6 +188,12 @@ def test_honest_content_is_accepted(data: bytes, declared: str, found: str, virt
         (b"LUKS\xba\xbe" + bytes(600), "raw", "not allowed"),
         (iso_image(), "raw", "is iso"),
         (bytes(65536), "iso", "is raw"),
+        (changed(partitioned(0x83), 446, b"\x01"), "raw", "boot flag"),
+        (changed(partitioned(0x83), 450, b"\0"), "raw", "no partition"),
+        (changed(partitioned(0xEE), 447, b"\1"), "raw", "first block"),
+        (changed(partitioned(0xEE), 454, b"\2"), "raw", "first block"),
+        (changed(partitioned(0xEE), 466, b"\x83"), "raw", "further partitions"),
+        (changed(partitioned(0x83), 466, b"\xee"), "raw", "first block"),
         (small_qcow2()[:32768].ljust(32768, b"\0") + iso_image()[32768:], "qcow2", "several formats"),
         (small_qcow2()[:8192], "qcow2", "outside the file"),
     ],
@@ -254,3 +264,10 @@ def test_a_kernel_that_looks_like_qcow2_costs_nothing() -> None:
     start = time.perf_counter()
     assert facts_of(data, "aki") == ("qcow2", len(data), "")
     assert time.perf_counter() - start < 0.5
+
+
+def test_partition_tables_are_the_guests_affair_where_the_operator_says_so() -> None:
+    content = changed(partitioned(0x83), 446, b"\x01")
+    lenient = Inspector("raw", any_partitions=True)
+    lenient.feed(content)
+    assert lenient.finish().format == "mbr"

@@ -1,5 +1,6 @@
 """Imports, stores, locations and the cache, as clients meet them."""
 
+import gzip
 import hashlib
 import threading
 import time
@@ -383,6 +384,34 @@ def test_conversion_and_injection(tmp_path: Path) -> None:
         assert (found["status"], found["disk_format"], found["size"]) == ("active", "raw", 2**20)
         assert found["colour"] == "blue"
         assert call(running, "GET", f"/v2/images/{image_id}/file").content[:4] == b"boot"
+    finally:
+        running.close()
+
+
+def test_packed_images_are_unpacked_before_they_are_judged_and_converted(tmp_path: Path) -> None:
+    running = begin(tmp_path, convert_to="raw", decompress=True, decompress_max_mib=2)
+    try:
+        write_qcow2(tmp_path / "q", [b"boot"], 2**20)
+        packed, bomb = gzip.compress((tmp_path / "q").read_bytes()), gzip.compress(bytes(3 << 20))
+        for container, data, status, form in (
+            ("bare", packed, "active", "raw"),
+            ("compressed", packed, "active", "qcow2"),  # left as it is
+            ("bare", bomb, "queued", "qcow2"),
+            ("bare", packed[:-9], "queued", "qcow2"),
+        ):
+            image_id = make(running, disk_format="qcow2", container_format=container)["id"]
+            put_data(running, image_id, data, where="stage")
+            assert order(running, image_id, method={"name": "glance-direct"}) == 202
+            found = settle(running, image_id)
+            assert (found["status"], found["disk_format"]) == (status, form), tasks(running, image_id)
+            if container == "compressed":
+                assert found["size"] == len(packed)
+                with pytest.raises(OSError, match="container format compressed"):
+                    running.cloud.port(Images).path(image_id)
+            elif status == "active":
+                assert found["size"] == 2**20
+                assert call(running, "GET", f"/v2/images/{image_id}/file").content[:4] == b"boot"
+        assert not [p.name for p in (tmp_path / "images").iterdir() if "." in p.name]
     finally:
         running.close()
 

@@ -1,7 +1,7 @@
 """The cache: copies of images' data on this machine, wherever their store is (Image API v2, "Cache management")."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from nutshell.core.resource import Resource, field
 from nutshell.core.service import Answer, Ask
 from nutshell.core.store import Tx
 from nutshell.image.files import PARTIAL, ImageFiles
-from nutshell.image.formats import ImageRefused, Inspector
+from nutshell.image.formats import ImageRefused
 from nutshell.image.images import Image, Status
 from nutshell.image.service import ImageNotFound, image
 from nutshell.image.settings import ImageConfig
@@ -58,15 +58,21 @@ class ImageCache:
         return found
 
     def fill(self, row: Image) -> Path:
-        """A whole, inspected copy. Blocks. StoreFault."""
-        stores, target = self.cloud.port(Stores), self.path(row.id)
-        if target.exists():
-            return target
+        """A whole, inspected copy; made once, however many ask for it. Blocks. StoreFault."""
+        target = self.path(row.id)
+        with self.cloud.port(ImageFiles).held(f"cache of {row.id}"):
+            if not target.exists():
+                self._fill(row, target)
+                self.cloud.write(lambda tx: _filled(self.cloud, tx, row.id, target))
+        return target
+
+    def _fill(self, row: Image, target: Path) -> None:
+        stores = self.cloud.port(Stores)
         self.directory.mkdir(parents=True, exist_ok=True)
         local = stores.local(row.locations)
         if local is not None:
             FileStore("cache", self.directory, durable=False).put(row.id, local)
-            return target
+            return
         if not row.locations:
             raise StoreFault(f"Image {row.id} has no data")
         one = stores.sorted(row.locations)[0]
@@ -78,12 +84,10 @@ class ImageCache:
             raise StoreFault(f"Image {row.id} cannot be used: {why}") from why
         finally:
             partial.unlink(missing_ok=True)
-        return target
 
     def _write(self, row: Image, partial: Path, chunks: Iterator[bytes]) -> None:
         """The data, judged on the way: other tools will open this file."""
-        strict = self.cloud.port(ImageFiles)
-        inspector = Inspector(row.disk_format or "raw", any_raw=strict.any_raw)
+        inspector = self.cloud.port(ImageFiles).inspector(row.judged_as)
         digest = hashlib.new(row.os_hash_algo or "sha512", usedforsecurity=False)
         with open(partial, "wb") as out:
             for data in chunks:
@@ -105,6 +109,50 @@ def queue(cloud: Cloud, tx: Tx, image_id: str) -> None:
         tx.add(CachedImage(id=cloud.clock.new_id(), image_id=image_id, due_at=tx.now))
 
 
+def _filled(cloud: Cloud, tx: Tx, image_id: str, path: Path) -> None:
+    """The copy is there: its entry says so."""
+    facts: dict[str, Any] = {
+        "cached": True,
+        "size": path.stat().st_size,
+        "last_modified": tx.now,
+        "last_accessed": tx.now,
+        "due_at": None,
+    }
+    row = tx.one(CachedImage, image_id=image_id)
+    if row is None:
+        tx.add(CachedImage(id=cloud.clock.new_id(), image_id=image_id, **facts))
+    else:
+        tx.put(row, **facts)
+
+
+def tend(cloud: Cloud) -> None:
+    """Copies of images that are gone go, and what was not used for longest beyond the cache's size."""
+    cache, most = cloud.port(ImageCache), cloud.settings[ImageConfig].cache_max_mib * MIB
+
+    def work(tx: Tx) -> list[str]:
+        rows = tx.find(CachedImage, cached=True, order="last_accessed, id")
+        alive = {r.id for r in tx.find(Image, id=[r.image_id for r in rows])} if rows else set()
+        gone = [r for r in rows if r.image_id not in alive]
+        gone += beyond([r for r in rows if r.image_id in alive], most)
+        for row in gone:
+            tx.drop(row)
+        return [r.image_id for r in gone]
+
+    if cloud.read(lambda tx: tx.count(CachedImage)):
+        cache.drop(cloud.write(work))
+
+
+def beyond(rows: Sequence[CachedImage], most: int) -> list[CachedImage]:
+    """The first of these that are more than so many bytes."""
+    total, gone = sum(r.size for r in rows), list[CachedImage]()
+    for row in rows:
+        if total <= most:
+            break
+        total -= row.size
+        gone.append(row)
+    return gone
+
+
 def settle(cloud: Cloud, row: CachedImage) -> None:
     """Fill what is queued; what cannot be filled is forgotten."""
     found = cloud.read(lambda tx: tx.get(Image, row.image_id))
@@ -116,15 +164,7 @@ def settle(cloud: Cloud, row: CachedImage) -> None:
     except StoreFault:
         cloud.write(lambda tx: tx.drop(row))
         return
-    now = cloud.clock.now()
-    facts: dict[str, Any] = {
-        "cached": True,
-        "size": path.stat().st_size,
-        "last_modified": now,
-        "last_accessed": now,
-        "due_at": None,
-    }
-    cloud.write(lambda tx: tx.put(row, **facts))
+    cloud.write(lambda tx: _filled(cloud, tx, row.image_id, path))
 
 
 @image.route("GET", "/cache", rule="cache_list", noun=CachedImage, verb="list")
@@ -189,13 +229,7 @@ def clean(ask: Ask[Any]) -> Answer:
 def prune(ask: Ask[Any]) -> Answer:
     """What was not used for longest goes, until the rest is within the cache's size."""
     rows = ask.tx.find(CachedImage, cached=True, order="last_accessed, id")
-    most, total = ask.cloud.settings[ImageConfig].cache_max_mib * MIB, sum(r.size for r in rows)
-    gone: list[CachedImage] = []
-    for row in rows:
-        if total <= most:
-            break
-        total -= row.size
-        gone.append(row)
+    gone = beyond(rows, ask.cloud.settings[ImageConfig].cache_max_mib * MIB)
     _forget(ask, gone)
     return Answer(200, {"total_files_pruned": len(gone), "total_bytes_pruned": sum(r.size for r in gone)})
 

@@ -3,8 +3,7 @@ data"; RFC 9110 section 14 for ranges)."""
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from nutshell.core.cloud import Cloud
@@ -14,19 +13,19 @@ from nutshell.core.errors import (
     Forbidden,
     Gone,
     RangeNotSatisfiable,
-    StaleRow,
     TooLarge,
+    Unavailable,
     UnsupportedMediaType,
 )
 from nutshell.core.service import Answer, Ask
 from nutshell.core.store import Tx
-from nutshell.image import limits, signatures
+from nutshell.image import limits, placing, signatures
 from nutshell.image.cache import ImageCache, queue
 from nutshell.image.files import CHUNK, ImageFiles, Receiver, Sums, TooMuch
 from nutshell.image.formats import ImageRefused
 from nutshell.image.images import Image, Status, load
 from nutshell.image.service import image, is_admin
-from nutshell.image.stores import FileStore, ImageStore, StoreFault, Stores
+from nutshell.image.stores import StoreFault, StoreFull, Stores
 
 Receive = Callable[[], Any]
 UNKNOWN = 1 << 62  # more bytes than anything has
@@ -55,26 +54,6 @@ def begin(tx: Tx, row: Image, status: Status) -> Image:
         word = "Property" if len(missing) == 1 else "Properties"
         raise BadRequest(f"{word} {', '.join(missing)} must be set prior to saving data.")
     return tx.put(row, status=status, verb="upload")
-
-
-def activate(cloud: Cloud, tx: Tx, row: Image, sums: Sums, places: Sequence[Mapping[str, Any]] | None = None) -> Image:
-    """The data is in its place (the default store's, if nothing else is said): the image can be used."""
-    if places is None:
-        store = cloud.port(Stores).default
-        address = store.address(row.id) if isinstance(store, FileStore) else ""
-        places = [{"store": store.id, "url": address, "metadata": {}}]
-    return tx.put(
-        row,
-        locations=[dict(one) for one in places],
-        status=Status.ACTIVE,
-        size=sums.size,
-        virtual_size=sums.virtual_size,
-        checksum=sums.md5,
-        os_hash_algo="sha512",
-        os_hash_value=sums.sha512,
-        due_at=None,
-        verb="activate",
-    )
 
 
 def back_to_queued(tx: Tx, image_id: str, before: Status) -> None:
@@ -121,25 +100,18 @@ async def upload(ask: Ask[Any], receive: Receive) -> Answer:
         raise Conflict(f"Store {store.id} cannot be written.")
     _, sums = await take_data(ask, receive, Status.SAVING)
     try:
-        places = None
-        if store is not stores.default:
-            places = [await cloud.in_thread(lambda: _into(store, image_id, files.path(image_id)))]
-        await cloud.write_async(lambda tx: activate(cloud, tx, tx.need(Image, image_id), sums, places))
-        if places is not None:
-            files.remove(image_id)
+        await cloud.in_thread(lambda: placing.accept(cloud, image_id, sums, store))
     except Exception as why:
         files.remove(image_id)
         await cloud.write_async(lambda tx: back_to_queued(tx, image_id, Status.SAVING))
+        if isinstance(why, StoreFull):
+            raise TooLarge(f"Image storage media is full: {why}") from None
         if isinstance(why, StoreFault):
-            raise TooLarge(str(why)) from None
+            raise Unavailable(str(why)) from None
         raise
     finally:
         files.let_go(image_id)
     return Answer(204)
-
-
-def _into(store: ImageStore, image_id: str, source: Path) -> dict[str, Any]:
-    return {"store": store.id, "url": store.put(image_id, source), "metadata": {}}
 
 
 @image.route("PUT", "/images/{image_id}/stage", rule="upload_image", noun=Image, verb="stage", against=load, http=204,
@@ -176,7 +148,7 @@ async def take_data(ask: Ask[Any], receive: Receive, status: Status) -> tuple[Im
     target = files.path(image_id) if saving else files.staged(image_id)
     try:
         checks = signatures.verifier(cloud, row.extra) if saving else None
-        with Receiver(files, image_id, row.disk_format if saving else None, also=checks, most=most) as receiver:
+        with Receiver(files, image_id, row.judged_as if saving else None, also=checks, most=most) as receiver:
             await receive_into(cloud, receiver, receive)
             _check_length(ask, receiver.size)
             if checks is not None:
@@ -281,4 +253,4 @@ def read_range(headers: Any, size: int) -> tuple[int, int] | None:
     return start, end
 
 
-__all__ = ["StaleRow", "activate", "back_to_queued", "files_of"]
+__all__ = ["back_to_queued", "files_of"]

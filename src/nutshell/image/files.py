@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -35,18 +36,23 @@ class ImageFiles:
     directory: Path
     durable: bool = True
     any_raw: bool = False  # content without a format's sign may be declared as anything
+    any_partitions: bool = False  # what a partition table says is the guest's affair
     busy: set[str] = field(default_factory=set)
     lock: Lock = field(default_factory=Lock, repr=False)
     scratch: tempfile.TemporaryDirectory[str] | None = None  # a cloud without a state directory
 
     @classmethod
-    def of(cls, state: Path | None, durable: bool, any_raw: bool = False) -> "ImageFiles":
+    def of(cls, state: Path | None, durable: bool) -> "ImageFiles":
         if state is None:
             scratch = tempfile.TemporaryDirectory(prefix="nutshell-images-")
-            return cls(Path(scratch.name), False, any_raw, scratch=scratch)
+            return cls(Path(scratch.name), False, scratch=scratch)
         directory = state / "images"
         directory.mkdir(parents=True, exist_ok=True)
-        return cls(directory, durable, any_raw)
+        return cls(directory, durable)
+
+    def inspector(self, declared: str) -> Inspector:
+        """One that is as strict as the settings say."""
+        return Inspector(declared, any_raw=self.any_raw, any_partitions=self.any_partitions)
 
     def path(self, image_id: str) -> Path:
         return self.directory / image_id
@@ -65,6 +71,16 @@ class ImageFiles:
     def let_go(self, image_id: str) -> None:
         with self.lock:
             self.busy.discard(image_id)
+
+    @contextlib.contextmanager
+    def held(self, image_id: str) -> Iterator[None]:
+        """Claim the image's data, as soon as nobody else has it."""
+        while not self.claim(image_id):
+            time.sleep(0.01)
+        try:
+            yield
+        finally:
+            self.let_go(image_id)
 
     def keep(self, source: Path, target: Path) -> None:
         """Give a whole file its final name, on disk when this returns (in real mode)."""
@@ -142,7 +158,7 @@ class Receiver:
         self._files, self._most = files, most
         self._partial = files.directory / f"{image_id}{PARTIAL}"
         self._out: BinaryIO = open(self._partial, "wb", buffering=0)  # noqa: SIM115 - closed by the context
-        self._inspector = Inspector(declared, any_raw=files.any_raw) if declared is not None else None
+        self._inspector = files.inspector(declared) if declared is not None else None
         self._digests = Digests(also) if declared is not None else None
         self.size = 0
 
@@ -183,9 +199,8 @@ class TooMuch(Exception):
     """The data is larger than its project may have."""
 
 
-def sum_up(path: Path, declared: str, *, any_raw: bool = False, also: Watcher | None = None) -> Sums:
+def sum_up(path: Path, inspector: Inspector, also: Watcher | None = None) -> Sums:
     """Hash and judge a file where it lies. ImageRefused, OSError."""
-    inspector = Inspector(declared, any_raw=any_raw)
     with open(path, "rb") as source, Digests(also) as digests:
         while data := source.read(CHUNK):
             inspector.feed(data)

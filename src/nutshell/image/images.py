@@ -20,6 +20,7 @@ from nutshell.image.service import ImageNotFound, image, is_admin, own
 from nutshell.image.settings import ImageConfig
 from nutshell.image.stores import Stores
 
+PACKED = ("compressed", "docker")
 PROPERTY_LIMIT = TAG_LIMIT = 128
 
 
@@ -65,6 +66,11 @@ class Image(
     extra: dict[str, str] = field(factory=dict, hidden=True)  # the properties its users gave it
     locations: list[dict[str, Any]] = field(factory=list, hidden=True)  # where its data is: store, url, metadata
     due_at: float | None = field(default=None, hidden=True, index=True)
+
+    @property
+    def judged_as(self) -> str:
+        """The disk format its data is inspected for; packed containers hold no disk that anything may open."""
+        return "ami" if self.container_format in PACKED else self.disk_format or "raw"
 
     def policy_target(self) -> Mapping[str, Any]:
         return {**self.__dict__, "owner": self.project_id, "member_id": ""}

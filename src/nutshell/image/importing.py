@@ -12,13 +12,14 @@ from typing import Any
 from nutshell.core.cloud import Cloud
 from nutshell.core.errors import Fault
 from nutshell.core.store import Tx
-from nutshell.image import convert, hashing, limits, machines, remote, signatures
-from nutshell.image.data import activate, files_of
+from nutshell.image import convert, decompress, hashing, limits, machines, remote, signatures
+from nutshell.image.data import files_of
 from nutshell.image.fetch import Download, FetchRefused
-from nutshell.image.files import PARTIAL, Sums, sum_up
+from nutshell.image.files import PARTIAL, STAGED, Sums, sum_up
 from nutshell.image.formats import ImageRefused
 from nutshell.image.images import Image, Status, leave_data
 from nutshell.image.imports import FAILED, GOING
+from nutshell.image.placing import activate, put_into
 from nutshell.image.settings import ImageConfig
 from nutshell.image.stores import StoreFault, Stores
 from nutshell.image.tasks import OPEN, ImageTask, close_tasks
@@ -30,12 +31,13 @@ FAULTS = (
     FetchRefused,
     remote.RemoteFault,
     convert.ConvertFault,
+    decompress.PackedRefused,
     machines.OvaRefused,
     Fault,
     OSError,
 )
 AGAIN_S = 1.0  # when another thread has the image's data in hand
-GB = 1 << 30
+MIB, GB = 1 << 20, 1 << 30
 
 
 class Gone(Exception):
@@ -124,18 +126,22 @@ def _import(work: Work) -> None:
     try:
         if not staged.exists():
             _fetch(work, staged)
-        sums = _make_ready(work, staged)
+        ready, sums = _make_ready(work, staged)
         row = work.row()
         _check_room(work.cloud, row, sums)
     except FAULTS as why:
         _give_up(work, str(why))
-        staged.unlink(missing_ok=True)
+        _unlink(staged)
         return
-    message = _put_all(work, staged, sums)
-    if message is None:
-        return
-    work.end({}, message=message)
+    message = _put_all(work, ready, sums)
+    if message is not None:
+        work.end({}, message=message)
+    _unlink(staged)
+
+
+def _unlink(staged: Path) -> None:
     staged.unlink(missing_ok=True)
+    _converted(staged).unlink(missing_ok=True)
 
 
 def _fetch(work: Work, staged: Path) -> None:
@@ -178,22 +184,47 @@ def _write(work: Work, staged: Path, chunks: Iterator[bytes]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _make_ready(work: Work, staged: Path) -> Sums:
-    """Check what is staged, unpack and convert it if so configured. FAULTS."""
+def _make_ready(work: Work, staged: Path) -> tuple[Path, Sums]:
+    """Check what is staged, unpack and convert it if so configured: the file that goes into stores. FAULTS."""
     files, row, target = files_of(work.cloud), work.row(), work.cloud.settings[ImageConfig].convert_to
+    converted = _converted(staged)
+    if target and converted.exists() and converted.stat().st_mtime >= staged.stat().st_mtime:
+        work.change(lambda r: {"disk_format": target})  # we were killed in between
+        return converted, sum_up(converted, files.inspector(target))
+    if row.container_format != "compressed":
+        _decompress(work, row, staged)
     if row.container_format == "ova":
         row = machines.take_apart(work, row, staged)
     checks = signatures.verifier(work.cloud, row.extra)
-    sums = sum_up(staged, row.disk_format or "raw", any_raw=files.any_raw, also=checks)
+    sums = sum_up(staged, files.inspector(row.judged_as), also=checks)
     if checks is not None:
         checks.verify()
-    if target and row.disk_format != target and row.disk_format in convert.FORMATS:
+    if target and row.disk_format != target and row.disk_format in convert.FORMATS and row.judged_as != "ami":
         fresh = staged.with_name(f"{staged.name}.converted{PARTIAL}")
         convert.convert(staged, row.disk_format, fresh, target)
-        sums = sum_up(fresh, target)
+        sums = sum_up(fresh, files.inspector(target))
+        files.keep(fresh, converted)
         work.change(lambda r: {"disk_format": target})
-        files.keep(fresh, staged)
-    return sums
+        return converted, sums
+    return staged, sums
+
+
+def _converted(staged: Path) -> Path:
+    """Where the converted copy of what is staged lies."""
+    return staged.with_name(f"{staged.name.removesuffix(STAGED)}.converted{STAGED}")
+
+
+def _decompress(work: Work, row: Image, staged: Path) -> None:
+    """What is staged, unpacked, if it is packed and that is configured. FAULTS."""
+    settings = work.cloud.settings[ImageConfig]
+    kind = decompress.packing(staged) if settings.decompress else None
+    if kind is None:
+        return
+    left = work.cloud.read(lambda tx: limits.room(work.cloud, tx, row.project_id or "", "image_size_total"))
+    most = settings.decompress_max_mib * MIB
+    fresh = staged.with_name(f"{staged.name}.unpacked{PARTIAL}")
+    decompress.unpack(staged, fresh, kind, most if left is None else min(most, left))
+    files_of(work.cloud).keep(fresh, staged)
 
 
 def _check_room(cloud: Cloud, row: Image, sums: Sums) -> None:
@@ -211,7 +242,7 @@ def _put_all(work: Work, source: Path, sums: Sums | None) -> str | None:
         if any(one["store"] == store_id for one in work.row().locations):
             continue
         try:
-            url = stores.by_id[store_id].put(work.image_id, source)
+            place = put_into(cloud, stores.by_id[store_id], work.image_id, source)
         except (StoreFault, KeyError) as why:
             failed.append(store_id)
             if work.must_succeed:
@@ -219,7 +250,6 @@ def _put_all(work: Work, source: Path, sums: Sums | None) -> str | None:
                 return None
             work.change(lambda r, s=store_id: {"extra": _moved(r.extra, s, FAILED)})  # type: ignore[misc]
             continue
-        place = {"store": store_id, "url": url, "metadata": {}}
         try:
             _record(work, place, sums)
         except Gone:

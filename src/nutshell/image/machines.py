@@ -1,15 +1,18 @@
 """Imports whole machines: the first disk of an OVA becomes the image, its hardware the image's properties."""
 
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nutshell.core.cloud import Cloud
 from nutshell.core.store import Tx
-from nutshell.image.data import activate, files_of
+from nutshell.image.data import files_of
 from nutshell.image.files import PARTIAL, sum_up
-from nutshell.image.images import Image, take_image
+from nutshell.image.images import Image, Status, take_image
 from nutshell.image.ova.archive import OvaRefused
 from nutshell.image.ova.unpacking import unpack
+from nutshell.image.placing import accept
 
 if TYPE_CHECKING:
     from nutshell.image.importing import Work
@@ -40,23 +43,27 @@ def _add(work: "Work", row: Image, n: int, path: Path, form: str) -> None:
     """One more disk as an image of its own; done once, however often it is asked for."""
     cloud, files = work.cloud, files_of(work.cloud)
     image_id = str(uuid.uuid5(SPACE, f"{row.id}/{n}"))
-    sums = sum_up(path, form, any_raw=files.any_raw)
-    if cloud.read(lambda tx: tx.find(Image, id=image_id, deleted=True)):
-        return
-    files.keep(path, files.path(image_id))
+    sums = sum_up(path, files.inspector(form))
+    made = Image(
+        id=image_id,
+        name=f"{row.name or 'image'} disk {n}",
+        project_id=row.project_id,
+        visibility=row.visibility,
+        disk_format=form,
+        container_format="bare",
+        extra={"ova_disk_of": row.id},
+    )
+    with files.held(image_id):
+        if not cloud.write(lambda tx: _begin(cloud, tx, made)):
+            return
+        files.keep(path, files.path(image_id))
+        accept(cloud, image_id, sums)
 
-    def add(tx: Tx) -> None:
-        take_image(cloud, tx, row.project_id)
-        made = Image(
-            id=image_id,
-            name=f"{row.name or 'image'} disk {n}",
-            project_id=row.project_id,
-            visibility=row.visibility,
-            disk_format=form,
-            container_format="bare",
-            extra={"ova_disk_of": row.id},
-            updated_at=tx.now,
-        )
-        activate(cloud, tx, tx.add(made), sums)
 
-    cloud.write(add)
+def _begin(cloud: Cloud, tx: Tx, made: Image) -> bool:
+    """Whether the disk's image is still to be filled."""
+    found = tx.find(Image, id=made.id, deleted=True)
+    if not found:
+        take_image(cloud, tx, made.project_id)
+        tx.add(replace(made, updated_at=tx.now))
+    return not found or (found[0].deleted_at is None and found[0].status == Status.QUEUED)

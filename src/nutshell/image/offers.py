@@ -13,14 +13,14 @@ from nutshell.core.errors import Conflict, Forbidden, NotFound
 from nutshell.core.policy import Who
 from nutshell.core.store import Tx
 from nutshell.image.cache import ImageCache
-from nutshell.image.data import activate
 from nutshell.image.files import ImageFiles, sum_up
 from nutshell.image.formats import ImageRefused
-from nutshell.image.images import Image, ImageMember, Status, find_visible, forget_in, take_image
+from nutshell.image.images import PACKED, Image, ImageMember, Status, find_visible, forget_in, take_image
 from nutshell.image.patches import READ_ONLY
+from nutshell.image.placing import accept
 from nutshell.image.port import ImageFacts
 from nutshell.image.schemas import PROPERTIES
-from nutshell.image.stores import Stores
+from nutshell.image.stores import StoreFault, Stores
 
 
 def facts_of(row: Image) -> ImageFacts:
@@ -61,10 +61,10 @@ class ImageOffers:
 
     def path(self, image_id: str) -> Path:
         path = self._files.path(image_id)
-        if path.exists():
-            return path
         row = self._cloud.read(lambda tx: tx.get(Image, image_id))
-        if row is None:
+        if row is not None and row.container_format in PACKED:
+            raise StoreFault(f"Image {image_id} is in container format {row.container_format}: no disk to use as it is")
+        if row is None or path.exists():
             return path
         stores, cache = self._cloud.port(Stores), self._cloud.port(ImageCache)
         return stores.local(row.locations) or cache.file(image_id) or cache.fill(row)
@@ -107,22 +107,23 @@ class ImageOffers:
             return
         if row.status == Status.KILLED:
             raise Conflict(f"Image {image_id} is killed.")
+        with self._files.held(image_id):
+            self._accept(image_id, row.disk_format or "raw")
+
+    def _accept(self, image_id: str, disk_format: str) -> None:
         staged, path = self._files.staged(image_id), self._files.path(image_id)
         source = staged if staged.exists() else path  # renamed already, when we were killed before the row
         try:
-            sums = sum_up(source, row.disk_format or "raw")
+            sums = sum_up(source, self._files.inspector(disk_format))
         except (ImageRefused, FileNotFoundError):
             self._cloud.write(lambda tx: self.fail(tx, image_id))
             raise
         if source is staged:
             self._files.keep(staged, path)
-
-        def done(tx: Tx) -> None:
-            now = tx.get(Image, image_id)
-            if now is not None and now.status not in (Status.ACTIVE, Status.DEACTIVATED):
-                activate(self._cloud, tx, now, sums)
-
-        self._cloud.write(done)
+        try:
+            accept(self._cloud, image_id, sums)
+        except NotFound:  # deleted meanwhile
+            self._files.remove(image_id)
 
     def fail(self, tx: Tx, image_id: str) -> None:
         row = tx.get(Image, image_id)

@@ -23,13 +23,28 @@ class ImageConfig:
         "Refuse data that is not what disk_format says. False: data without any format's sign may be declared as"
         " anything; what is unsafe is refused in any case.",
     )
+    gpt_safety_checks_nonfatal: list[str] = setting(
+        make=list, doc='With "mbr" in it, raw disks may have partition tables that are not well formed.'
+    )
+    decompress: bool = setting(False, "Unpack imported images that are one gzip or zip file, before anything else.")
+    decompress_max_mib: int = setting(
+        1 << 20, "The largest image that unpacking may make, in MiB; its project's limit holds as well."
+    )
     stores: list[str] = setting(
         make=lambda: ["file"],
-        doc="Where images' data may be; the first is the default. NAME: the state directory; NAME=/directory;"
-        " NAME=http: images that stay at their web address.",
+        doc="Where images' data may be. NAME (one must be): the state directory; NAME=/directory; NAME=object-store:"
+        " this cloud's; NAME=s3:BUCKET[/PREFIX]@https://HOST; NAME=http: images that stay at their web address.",
     )
+    default_backend: str = setting("", "The store that is used where none is named; empty: the first.")
     store_weights: list[str] = setting(
         make=list, doc="NAME=NUMBER: an image in several stores is read from the heaviest."
+    )
+    segment_mib: int = setting(200, "Object stores get larger images in pieces of this size, in MiB.")
+    s3_region: str = setting("us-east-1", "The region that requests to S3 stores are signed for.")
+    s3_credentials: Path | None = setting(
+        None,
+        "File with the keys of S3 stores, as AWS's clients have it: a section with the store's name, or [default]."
+        " Unset: what those clients would find.",
     )
     import_methods: list[str] = setting(make=lambda: list(METHODS), doc="The import methods that are offered.")
     show_locations: bool = setting(

@@ -3,6 +3,8 @@
 A location of an image names its store; the data of a file store lies under the image's id, a web store only points.
 """
 
+import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from nutshell.core.config import ConfigError
 from nutshell.core.errors import Conflict
 from nutshell.image.fetch import Download, FetchRefused, FetchRules
 from nutshell.image.files import CHUNK, PARTIAL, sync
@@ -18,8 +19,18 @@ from nutshell.image.files import CHUNK, PARTIAL, sync
 Location = Mapping[str, Any]  # {"store": id, "url": address, "metadata": {...}} as the row holds it
 
 
-class StoreFault(Exception):
+class StoreFault(OSError):
     """A store could not do what was asked; the text says why, for the user."""
+
+
+class StoreFull(StoreFault):
+    """It has no room, or its owner's quota is used up."""
+
+
+def refused(what: str, why: OSError) -> StoreFault:
+    """`what` happened because of that."""
+    full = why.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return (StoreFull if full else StoreFault)(f"{what}: {why.strerror}")
 
 
 class ImageStore(Protocol):
@@ -30,11 +41,15 @@ class ImageStore(Protocol):
 
     @property
     def kind(self) -> str:
-        """Its type, as operators know it: "file", "http"."""
+        """Its type, as operators know it: "file", "http", "swift", "s3"."""
         ...
 
     @property
     def read_only(self) -> bool: ...
+
+    def address(self, image_id: str) -> str:
+        """Where `put` puts the image; `delete` removes what lies there, whole or half."""
+        ...
 
     def put(self, image_id: str, source: Path) -> str:
         """The address of a whole copy of the file."""
@@ -88,7 +103,9 @@ class FileStore:
             if self.durable:
                 sync(self.directory)
         except OSError as why:
-            raise StoreFault(f"store {self.id} cannot take the data: {why.strerror}") from why
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            raise refused(f"store {self.id} cannot take the data", why) from why
         return self.address(image_id)
 
     def address(self, image_id: str) -> str:
@@ -115,7 +132,12 @@ class FileStore:
             raise StoreFault(f"store {self.id} has not the data: {why.strerror}") from why
 
     def delete(self, url: str) -> None:
-        self.path(url).unlink(missing_ok=True)
+        try:
+            self.path(url).unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as why:
+            raise refused(f"store {self.id} cannot delete the data", why) from why
 
     def properties(self) -> Mapping[str, Any]:
         return {"data_dir": str(self.directory), "chunk_size": CHUNK, "thin_provisioning": False}
@@ -129,6 +151,9 @@ class WebStore:
     rules: FetchRules
     kind: str = "http"
     read_only: bool = True
+
+    def address(self, image_id: str) -> str:
+        return ""
 
     def put(self, image_id: str, source: Path) -> str:
         raise StoreFault(f"store {self.id} cannot be written")
@@ -162,43 +187,18 @@ class WebStore:
         return {}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Stores:
-    """All stores of a cloud, the first is the default. Other services may add theirs while the cloud is wired."""
+    """All stores of a cloud. `home`: the one in the state directory, where data is received."""
 
-    by_id: dict[str, ImageStore] = field(default_factory=dict)
+    home: FileStore
+    by_id: Mapping[str, ImageStore]
+    default_id: str
     weights: Mapping[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, names: Sequence[str], weights: Sequence[str], default: FileStore, rules: FetchRules) -> "Stores":
-        """From the settings: "file", "name=/directory", "name=http". ConfigError."""
-        found = cls(weights=_weights(weights))
-        for text in names:
-            name, _, place = text.partition("=")
-            if name in found.by_id or not name or name.startswith("os_glance_") or "," in name:
-                raise ConfigError(f"image.stores: {text!r} is not a new name")
-            if not place:
-                found.add(FileStore(name, default.directory, default.durable))
-            elif place == "http":
-                found.add(WebStore(name, rules))
-            elif place.startswith("/"):
-                Path(place).mkdir(parents=True, exist_ok=True)
-                found.add(FileStore(name, Path(place), default.durable))
-            else:
-                raise ConfigError(f"image.stores: {text!r} is none of NAME, NAME=/directory, NAME=http")
-        if not names or "=" in names[0]:
-            raise ConfigError("image.stores: the first store is the default one, in the state directory: only a name")
-        unknown = set(found.weights) - set(found.by_id)
-        if unknown:
-            raise ConfigError(f"image.store_weights: there is no store {sorted(unknown)[0]}")
-        return found
-
-    def add(self, store: ImageStore) -> None:
-        self.by_id[store.id] = store
 
     @property
     def default(self) -> ImageStore:
-        return next(iter(self.by_id.values()))
+        return self.by_id[self.default_id]
 
     def need(self, store_id: str) -> ImageStore:
         """409 for a store there is not."""
@@ -236,14 +236,3 @@ class Stores:
             store = self.by_id.get(one["store"])
             if store is not None:
                 store.delete(one["url"])
-
-
-def _weights(texts: Sequence[str]) -> dict[str, int]:
-    found = {}
-    for text in texts:
-        name, _, number = text.partition("=")
-        try:
-            found[name] = int(number)
-        except ValueError:
-            raise ConfigError(f"image.store_weights: {text!r} is not NAME=NUMBER") from None
-    return found

@@ -5,10 +5,12 @@ import time
 
 from nutshell.core.cloud import Cloud
 from nutshell.core.store import Tx
+from nutshell.image.cache import tend
 from nutshell.image.data import back_to_queued, files_of
 from nutshell.image.files import PARTIAL, STAGED
 from nutshell.image.images import Image, LeftData, Status
 from nutshell.image.stores import StoreFault, Stores
+from nutshell.image.tasks import OPEN, ImageTask
 
 log = logging.getLogger("nutshell.image")
 GRACE_S = 60.0  # a file younger than this may be about to get its row
@@ -26,11 +28,15 @@ def sweep(cloud: Cloud) -> float | None:
             finally:
                 files.let_go(row.id)
     _delete_left(cloud)
+    tend(cloud)
     listed = list(files.found())  # before the rows are read: what appears meanwhile is not judged by old rows
     known = cloud.read(_statuses)
+    going = cloud.read(lambda tx: {t.image_id for t in tx.find(ImageTask, status=list(OPEN))})
+    home = cloud.port(Stores).home.id
+    away = cloud.read(lambda tx: _away(tx, home)) if len(cloud.port(Stores).writable()) > 1 else frozenset()
     for image_id, path in listed:
         status = known.get(image_id)
-        if image_id in files.busy:
+        if image_id in files.busy or (path.name.endswith(STAGED) and image_id in going):
             continue
         if status is None or path.name.endswith(PARTIAL):
             gone = True
@@ -38,6 +44,7 @@ def sweep(cloud: Cloud) -> float | None:
             gone = status in (Status.ACTIVE, Status.DEACTIVATED, Status.KILLED)
         else:
             gone = status == Status.KILLED or (status == Status.QUEUED and _old(path.stat().st_mtime))
+            gone = gone or image_id in away
         if gone:
             path.unlink(missing_ok=True)
     return None
@@ -63,6 +70,15 @@ def _delete_left(cloud: Cloud) -> None:
 
 def _old(modified_at: float) -> bool:
     return time.time() - modified_at > GRACE_S
+
+
+def _away(tx: Tx, home: str) -> frozenset[str]:
+    """Images that can be used and are in other stores only: what was received here went there."""
+    rows = tx.sql(
+        f"SELECT id FROM {Image.table.name} WHERE deleted_at IS NULL AND status IN (?, ?) AND locations NOT LIKE ?",
+        *(Status.ACTIVE, Status.DEACTIVATED, f'%"{home}"%'),
+    )
+    return frozenset(row[0] for row in rows.fetchall())
 
 
 def _statuses(tx: Tx) -> dict[str, str]:

@@ -7,6 +7,7 @@ from nutshell.core.store import Tx
 from nutshell.image import data, discovery, imports, limits, locations, members, schemas, tasks, updating
 from nutshell.image.cache import CachedImage, ImageCache
 from nutshell.image.cache import settle as fill_cache
+from nutshell.image.chosen_stores import stores_of
 from nutshell.image.files import ImageFiles
 from nutshell.image.images import Image
 from nutshell.image.importing import settle
@@ -19,7 +20,7 @@ from nutshell.image.remote import CatalogImages, RemoteImages
 from nutshell.image.seeds import seed as seed_images
 from nutshell.image.service import image as service
 from nutshell.image.settings import ImageConfig
-from nutshell.image.stores import FileStore, Stores
+from nutshell.image.stores import Stores
 from nutshell.image.sweeping import sweep
 
 ROUTES_IN = (
@@ -45,11 +46,12 @@ config = ImageConfig
 
 def wire(cloud: Cloud) -> None:
     settings, chosen = cloud.settings[CloudConfig], cloud.settings[ImageConfig]
-    files = ImageFiles.of(settings.state, durable=not settings.simulate, any_raw=not chosen.require_format_match)
-    default = FileStore("file", files.directory, files.durable)
+    files = ImageFiles.of(settings.state, not settings.simulate)
+    files.any_raw = not chosen.require_format_match
+    files.any_partitions = "mbr" in chosen.gpt_safety_checks_nonfatal
     cache = settings.state / "image-cache" if settings.state is not None else files.directory / "cache"
     cloud.ports[ImageFiles] = files
-    cloud.ports[Stores] = Stores.of(chosen.stores, chosen.store_weights, default, chosen.fetch_rules())
+    cloud.ports[Stores] = stores_of(cloud, files)
     cloud.ports[ImageCache] = ImageCache(cloud, cache)
     cloud.ports[RemoteImages] = CatalogImages()
     cloud.ports[Images] = ImageOffers(cloud, files)

@@ -4,7 +4,8 @@
 same three: bytes as objects, the index as omap keys.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from nutshell.object_store.rows import AccountRow, Blob, ContainerRow, ObjectRow, Usage
@@ -184,3 +185,22 @@ class Keeping(Protocol):
     def scrub(self, mib_per_s: float) -> Any: ...
 
     def on_device(self, name: str) -> tuple[int, int]: ...
+
+
+class Depot(Protocol):
+    """Large files of the cloud's own services, kept as objects of an account that is no project's.
+
+    Blocks, outside the event loop and outside transactions. OSError says why not: ENOSPC, FileNotFoundError, EIO.
+    """
+
+    def put(self, container: str, name: str, source: Path, segment_bytes: int) -> None:
+        """A whole copy of the file, on disk when this returns; larger ones in segments. Half of one has no name."""
+        ...
+
+    def read(self, container: str, name: str, start: int, end: int) -> Iterator[bytes]: ...
+
+    def size(self, container: str, name: str) -> int: ...
+
+    def delete(self, container: str, name: str) -> None:
+        """With what an interrupted `put` left. Absent is success."""
+        ...

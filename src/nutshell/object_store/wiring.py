@@ -10,7 +10,7 @@ from nutshell.core.reconcile import Loop
 from nutshell.core.store import Tx
 from nutshell.object_store import administration, background, syncing
 from nutshell.object_store.engine.devices import Policy
-from nutshell.object_store.port import Keeping, ObjectEngine
+from nutshell.object_store.port import Depot, Keeping, ObjectEngine
 from nutshell.object_store.s3 import wiring as s3_wiring
 from nutshell.object_store.service import objects as service
 from nutshell.object_store.settings import ObjectStoreConfig
@@ -71,10 +71,17 @@ def make_keeper(engine: t.Any) -> t.Any:
     return Keeper(engine)
 
 
+def make_depot(engine: t.Any) -> t.Any:
+    from nutshell.object_store.depots import EngineDepot
+
+    return EngineDepot(engine)
+
+
 def wire(cloud: Cloud) -> None:
     engine = Deferred(lambda: make_engine(cloud))
     cloud.ports[ObjectEngine] = engine
     cloud.ports[Keeping] = Deferred(lambda: make_keeper(engine))
+    cloud.ports[Depot] = Deferred(lambda: make_depot(engine))
     for name in ("object-store", "v1", "info", "healthcheck", "crossdomain.xml", "auth"):
         cloud.mounts[name] = _when_called(cloud, name)
     cloud.mounts["s3"] = s3_wiring.mounted(cloud)

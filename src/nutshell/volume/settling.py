@@ -110,7 +110,11 @@ def _create(cloud: Cloud, row: Volume) -> None:
         image = cloud.read(lambda tx: images.facts(tx, image_id))
         if image is None:
             raise DriverFault(f"image {image_id} was deleted meanwhile", final=True)
-        driver.create_from_image(row.id, size, str(images.path(image_id)), image.disk_format)
+        try:
+            path = images.path(image_id)
+        except OSError as why:  # its store does not answer
+            raise DriverFault(str(why)) from why
+        driver.create_from_image(row.id, size, str(path), image.disk_format)
     elif row.backup_id:
         driver.create_from_image(row.id, size, str(backups.path_of(cloud, row.backup_id)), "raw")
     else:

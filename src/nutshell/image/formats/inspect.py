@@ -9,7 +9,7 @@ from typing import BinaryIO
 from nutshell.image.formats.detect import HEAD_BYTES, detect
 from nutshell.image.formats.luks import parse_luks
 from nutshell.image.formats.parse import WINDOW_LIMIT, ImageRefused, Parse, Piece, Tail, Window
-from nutshell.image.formats.plain import parse_iso, parse_raw
+from nutshell.image.formats.plain import parse_iso, parse_partitioned, parse_raw
 from nutshell.image.formats.qcow2_check import parse_qcow2
 from nutshell.image.formats.vdi import parse_vdi
 from nutshell.image.formats.vhd import parse_fixed_vhd, parse_vhd
@@ -25,8 +25,8 @@ PARSERS: Mapping[str, Callable[[], Parse]] = {
     "iso": parse_iso,
     "luks": parse_luks,
     "raw": parse_raw,
-    "gpt": parse_raw,
-    "mbr": parse_raw,
+    "gpt": parse_partitioned,
+    "mbr": parse_partitioned,
     "ploop": parse_raw,
 }
 UNCHECKED = frozenset({"ami", "aki", "ari"})  # kernels and their like: no format of their own
@@ -50,10 +50,11 @@ class ImageFacts:
 class Inspector:
     """Fed an image's bytes in order; keeps 40 KiB of them and one window of 1 MiB, and believes no length it reads."""
 
-    def __init__(self, declared: str, *, any_raw: bool = False) -> None:
-        """`any_raw`: content without any format's sign may be declared as anything; nothing opens it by mistake."""
+    def __init__(self, declared: str, *, any_raw: bool = False, any_partitions: bool = False) -> None:
+        """`any_raw`: content without any format's sign may be declared as anything; nothing opens it by mistake.
+        `any_partitions`: partition tables are not judged."""
         self.declared = declared
-        self._any_raw = any_raw
+        self._any_raw, self._any_partitions = any_raw, any_partitions
         self.size = 0
         self.format = ""
         self._head = bytearray()
@@ -146,6 +147,8 @@ class Inspector:
         if name in NEVER_SAFE and name != self.declared:
             raise ImageRefused(f"the format {name} is not allowed")
         parser = PARSERS.get(name)
+        if name in ("gpt", "mbr") and self._any_partitions:
+            parser = parse_raw
         if name in PLAIN and self.declared == "vhd" and not self._any_raw:
             self.format, parser = "vhd", parse_fixed_vhd
         elif name != self.declared and not (name in PLAIN and (self._any_raw or self.declared in ("raw", "ploop"))):
