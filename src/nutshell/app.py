@@ -31,7 +31,7 @@ from nutshell.core.system import system
 from nutshell.core.trace import Traces
 
 log = logging.getLogger("nutshell")
-CONNECTIONS = 4096  # at once; further ones wait. A few hundred idle or slow clients must not keep the others out
+CONNECTIONS = 4096  # at once, encrypted; further ones wait
 
 # One module a service. Each offers:
 #   service: Service                     its routes, rules, error format
@@ -182,6 +182,8 @@ def operator_rules(state: Path | None) -> dict[str, str]:
 
 def run(settings: Settings, ready_fd: int | None = None) -> None:
     """Serve until SIGTERM or SIGINT. Writes b"ready\\n" to `ready_fd` once every service answers."""
+    import uvloop
+
     sys.setswitchinterval(0.001)  # the writer's thread must not wait 5 ms for its turn
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most if most != resource.RLIM_INFINITY else 2 * CONNECTIONS, most))
@@ -190,12 +192,42 @@ def run(settings: Settings, ready_fd: int | None = None) -> None:
     gc.freeze()  # what start-up made stays: the collector need not look at it again
     gc.set_threshold(100_000, 50, 100)  # a page of 1,000 rows is many small objects and no garbage cycles
     try:
-        asyncio.run(_serve(running, settings[CloudConfig], ready_fd))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(running, settings[CloudConfig], ready_fd))
     finally:
         running.close()
 
 
 async def _serve(running: Running, config: CloudConfig, ready_fd: int | None) -> None:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    applications = {config.port: running.app, **running.cloud.listeners}
+    if config.tls_cert is not None:
+        await _serve_tls(running, applications, config, ended, ready_fd)
+        return
+    from nutshell.server.listening import Server
+
+    servers = [Server(application, config.host, port) for port, application in applications.items()]
+    running.runner.start()
+    for server in servers:
+        await server.start()
+    _say_ready(ready_fd)
+    await ended.wait()
+    await asyncio.gather(*(server.stop() for server in servers))
+
+
+def _say_ready(ready_fd: int | None) -> None:
+    if ready_fd is not None:
+        os.write(ready_fd, b"ready\n")
+        os.close(ready_fd)
+
+
+async def _serve_tls(
+    running: Running, applications: Mapping[int, Any], config: CloudConfig, ended: asyncio.Event, ready_fd: int | None
+) -> None:
+    """Encrypted connections, HTTP/2 among them, are granian's."""
     from granian.constants import Interfaces
     from granian.server.embed import Server
 
@@ -212,26 +244,17 @@ async def _serve(running: Running, config: CloudConfig, ready_fd: int | None) ->
             ssl_key=config.tls_key,
         )
 
-    server = server_of(running.app, config.port)
-    others = [server_of(application, port) for port, application in running.cloud.listeners.items()]
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
-    serving = asyncio.create_task(server.serve())
-    more = [asyncio.create_task(other.serve()) for other in others]
+    servers = {port: server_of(application, port) for port, application in applications.items()}
+    tasks = {port: asyncio.create_task(server.serve()) for port, server in servers.items()}
     running.runner.start()
-    await _listening(config, config.port, serving)
-    for port, task in zip(running.cloud.listeners, more, strict=True):
+    for port, task in tasks.items():
         await _listening(config, port, task)
-    if ready_fd is not None:
-        os.write(ready_fd, b"ready\n")
-        os.close(ready_fd)
+    _say_ready(ready_fd)
     waiting = asyncio.create_task(ended.wait())
-    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    for one, task in zip([server, *others], [serving, *more], strict=True):
+    await asyncio.wait({*tasks.values(), waiting}, return_when=asyncio.FIRST_COMPLETED)
+    for port, task in tasks.items():
         if not task.done():
-            one.stop()  # type: ignore[no-untyped-call]
+            servers[port].stop()  # type: ignore[no-untyped-call]
         await task
 
 

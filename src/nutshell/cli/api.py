@@ -49,11 +49,12 @@ def log_to_stderr(level: str) -> None:
 def main(arguments: Sequence[str]) -> None:
     os.umask(0o077)
     gc.disable()  # what is loaded stays; looking through it again and again takes a tenth of the time
-    from granian.server import embed  # noqa: F401 - loaded before the settings are heard, as the rest
+    import uvloop  # noqa: F401 - loaded before the settings are heard, as the rest
 
     from nutshell import app
     from nutshell.core import http  # noqa: F401 - likewise
     from nutshell.core.config import CloudConfig, ConfigError, load_launch
+    from nutshell.server import listening  # noqa: F401 - likewise
 
     tables = app.tables(app.parts())
     gc.freeze()

@@ -58,10 +58,9 @@ def serve(state: Path, port: int, url: str, ready: int) -> None:
 
 
 def main(state: Path, port: int, url: str) -> None:
-    from granian.server import embed  # noqa: F401 - loaded once, for all that are forked
-
     from nutshell import app
     from nutshell.core import http  # noqa: F401
+    from nutshell.server import listening  # noqa: F401
 
     app.parts()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the killed leave no zombies

@@ -1,0 +1,57 @@
+"""A file into a socket without its bytes passing through this process (sendfile(2))."""
+
+import asyncio
+import os
+import select
+
+AT_ONCE = 4 << 20
+PATIENCE_MS = 20  # a thread waits so long for a client that reads; a slower one is waited for by the event loop
+
+
+async def send_file(fd: int, path: str, size: int) -> None:
+    """To a socket that does not block. ConnectionResetError when the client leaves, or the file is shorter."""
+    loop = asyncio.get_running_loop()
+    out = os.dup(fd)
+    try:
+        source = os.open(path, os.O_RDONLY)
+        try:
+            at = 0
+            while at < size:
+                at = await loop.run_in_executor(None, _push, out, source, at, size)
+                if at < size:
+                    await _writable(loop, out)
+        finally:
+            os.close(source)
+    finally:
+        os.close(out)
+
+
+def _push(out: int, source: int, at: int, size: int) -> int:
+    """Where it had to stop."""
+    poll = select.poll()
+    poll.register(out, select.POLLOUT)
+    while at < size:
+        try:
+            sent = os.sendfile(out, source, at, min(AT_ONCE, size - at))
+        except BlockingIOError:
+            if not poll.poll(PATIENCE_MS):
+                return at
+            continue
+        if not sent:
+            raise ConnectionResetError("the file is shorter than was said")
+        at += sent
+    return at
+
+
+async def _writable(loop: asyncio.AbstractEventLoop, fd: int) -> None:
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(fd, _wake, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(fd)
+
+
+def _wake(ready: "asyncio.Future[None]") -> None:
+    if not ready.done():
+        ready.set_result(None)
