@@ -21,6 +21,8 @@ class ObjectStoreConfig:
     reserve_mib: int = setting(64, "Room that uploads leave on a device, so that things can still be deleted.")
     account_writes_per_s: float = setting(0.0, "Changes of containers a second in one account; 0: no limit.")
     container_writes_per_s: float = setting(0.0, "Changes of objects a second in one container; 0: no limit.")
+    client_timeout_s: float = setting(60.0, "How long a client may send nothing of its body, or take nothing of an"
+                                            " answer, before the request ends (408).")  # fmt: skip
     read_only: bool = setting(False, "Refuse every change (405).")
     encrypt: bool = setting(False, "Encrypt new objects' bytes with keys from keys/objects-* in the state directory.")
     scrub_mib_per_s: int = setting(20, "How fast the scrubber reads; 0: it does not.")

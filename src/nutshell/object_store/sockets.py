@@ -1,5 +1,6 @@
 """From and to the socket, as both APIs of the object store do it (ASGI specification, "HTTP connection scope")."""
 
+import asyncio
 import logging
 import typing as t
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
@@ -18,6 +19,23 @@ class Answered(t.Protocol):
     path: str
 
 
+class ClientSlow(Exception):
+    """Nothing came, or was taken, for as long as the settings allow."""
+
+
+def patient(call: Callable[..., Awaitable[t.Any]], seconds: float) -> Callable[..., Awaitable[t.Any]]:
+    """The same `receive` or `send`; ClientSlow when the client lets it wait so long."""
+
+    async def timed(*message: t.Any) -> t.Any:
+        try:
+            async with asyncio.timeout(seconds):
+                return await call(*message)
+        except TimeoutError:
+            raise ClientSlow(f"the client let us wait for {seconds:g} s") from None
+
+    return timed
+
+
 async def pieces_of(receive: Receive, left: Callable[[], Exception]) -> AsyncIterator[bytes]:
     """The request's body; raises what `left` makes when the connection ends before it does."""
     while True:
@@ -31,8 +49,11 @@ async def pieces_of(receive: Receive, left: Callable[[], Exception]) -> AsyncIte
             return
 
 
-async def send_answer(method: str, answer: Answered, send: t.Any, encode: Callable[[str], bytes]) -> int:
-    """Bytes of the body that were sent. `encode`: how this API's text becomes a header value."""
+async def send_answer(
+    method: str, answer: Answered, send: t.Any, encode: Callable[[str], bytes], patience_s: float
+) -> int:
+    """Bytes of the body that were sent. `encode`: how this API's text becomes a header value; `patience_s`: how long
+    a client may take nothing of a long answer."""
     headers, bare = answer.headers, method == "HEAD" or answer.status in (204, 304)
     if method == "HEAD" and answer.status >= 400:
         headers["content-length"] = "0"
@@ -49,7 +70,7 @@ async def send_answer(method: str, answer: Answered, send: t.Any, encode: Callab
     if answer.stream is None:
         await send({"type": "http.response.body", "body": answer.body})
         return len(answer.body)
-    sent = 0
+    sent, send = 0, patient(send, patience_s)
     try:
         async for piece in answer.stream:
             sent += len(piece)

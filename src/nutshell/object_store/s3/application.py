@@ -25,7 +25,8 @@ from nutshell.object_store.s3 import (
 from nutshell.object_store.s3.errors import NotModified, S3Error
 from nutshell.object_store.s3.messages import Answer, Request, error_answer
 from nutshell.object_store.s3.site import Site
-from nutshell.object_store.sockets import send_answer
+from nutshell.object_store.settings import ObjectStoreConfig
+from nutshell.object_store.sockets import ClientSlow, patient, send_answer
 
 log = logging.getLogger("nutshell.object_store")
 Scope = t.MutableMapping[str, t.Any]
@@ -87,10 +88,11 @@ class Application:
             await send({"type": "websocket.close", "code": 4404})
             return
         started = time.perf_counter()
+        patience_s = self.site.cloud.settings[ObjectStoreConfig].client_timeout_s
         request_id = f"tx{os.urandom(10).hex()}-{int(time.time()):010x}"
         req: Request | None = None
         try:
-            req = read_request(scope, receive, request_id, self.mount, self._named(scope))
+            req = read_request(scope, patient(receive, patience_s), request_id, self.mount, self._named(scope))
             answer = await self._answer(req)
         except S3Error as why:
             answer = error_answer(why, request_id)
@@ -101,7 +103,7 @@ class Application:
             empty = not answer.body and answer.stream is None and not answer.path
             answer.headers.setdefault("content-type", "text/html; charset=UTF-8" if empty else "application/xml")
         answer.headers |= {"x-amz-request-id": request_id, "x-amz-id-2": request_id}
-        sent = await send_answer(scope["method"], answer, send, _utf8)
+        sent = await send_answer(scope["method"], answer, send, _utf8, patience_s)
         self.site.cloud.port(Traces).finished(
             None, request_id, scope["method"], scope["path"], answer.status, time.perf_counter() - started, sent,
             "object_store", *((req.who,) if req is not None else ()),
@@ -127,6 +129,8 @@ class Application:
             answer = Answer(304, dict(why.headers))
         except S3Error as why:
             answer = error_answer(why, req.request_id)
+        except ClientSlow:
+            answer = error_answer(S3Error("RequestTimeout"), req.request_id)
         except EngineError as why:
             log.warning("%s %s: %s", req.request_id, req.method, why)
             answer = error_answer(S3Error("ServiceUnavailable"), req.request_id)

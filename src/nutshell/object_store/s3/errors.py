@@ -59,6 +59,8 @@ CODES: Mapping[str, tuple[int, str]] = {
     "NoSuchPublicAccessBlockConfiguration": (404, "The public access block configuration was not found."),
     "PreconditionFailed": (412, "At least one of the preconditions you specified did not hold."),
     "ReplicationConfigurationNotFoundError": (404, "The replication configuration was not found."),
+    "RequestTimeout": (400, "Your socket connection to the server was not read from or written to within the timeout"
+                            " period."),
     "RequestTimeTooSkewed": (403, "The difference between the request time and the current time is too large."),
     "ServerSideEncryptionConfigurationNotFoundError": (404, "The server side encryption configuration was not found."),
     "ServiceUnavailable": (503, "The store cannot do this now: no room, or a device does not take writes."),

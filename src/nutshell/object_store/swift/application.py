@@ -10,7 +10,7 @@ from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig
 from nutshell.core.trace import Traces
 from nutshell.object_store.errors import EngineError, NoRoom
-from nutshell.object_store.sockets import send_answer
+from nutshell.object_store.sockets import ClientSlow, patient, send_answer
 from nutshell.object_store.swift import accounts, containers, reads, writes
 from nutshell.object_store.swift.authorize import authenticate
 from nutshell.object_store.swift.messages import ClientLeft, Refusal, Request, Response, plain, unquote
@@ -41,10 +41,11 @@ class Application:
             await send({"type": "websocket.close", "code": 4404})
             return
         started = time.perf_counter()
+        patience_s = self.site.config.client_timeout_s
         trans_id = f"tx{os.urandom(11).hex()[:21]}-{int(time.time()):010x}"
         req: Request | None = None
         try:
-            req = read_request(self.site.cloud, scope, receive, trans_id)
+            req = read_request(self.site.cloud, scope, patient(receive, patience_s), trans_id)
             answer = await self._answer(req)
         except Refusal as why:
             answer = why.response()
@@ -52,7 +53,7 @@ class Application:
             log.exception("%s %s failed", trans_id, scope["method"])
             answer = plain(500)
         answer.headers["x-trans-id"] = answer.headers["x-openstack-request-id"] = trans_id
-        sent = await send_answer(scope["method"], answer, send, _latin1)
+        sent = await send_answer(scope["method"], answer, send, _latin1, patience_s)
         self.site.cloud.port(Traces).finished(
             None,
             trans_id,
@@ -73,6 +74,8 @@ class Application:
             return why.response()
         except ClientLeft:
             return plain(499)
+        except ClientSlow:
+            return plain(408)
         except NoRoom:
             return plain(507)
         except EngineError as why:
