@@ -82,7 +82,7 @@ bench-peers: $(VENV)/tested
 # Longer than in `make test`: MINUTES for each kind, from SEED on (docs/FUZZ.md).
 fuzz: $(VENV)/tested
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[fuzz]'
-	NUTSHELL_FUZZ_MINUTES=$(or $(MINUTES),5) NUTSHELL_FUZZ_SEED=$(or $(SEED),2) \
+	FUZZ_MINUTES=$(or $(MINUTES),5) FUZZ_SEED=$(or $(SEED),2) \
 	    $(BIN)/python -m pytest tests/fuzz tests/image/test_inspector_fuzz.py
 	PYTHONPATH=. $(BIN)/python -m tests.fuzz.with_schemathesis $(or $(SEED),2) $(or $(MINUTES),5)
 

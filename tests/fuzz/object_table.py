@@ -1,6 +1,6 @@
 """docs/OBJECT_ISOLATION.md: who asks, request, answer, one table a section, made by the tests of isolation.
 
-`NUTSHELL_WRITE_TABLES=1 pytest tests/fuzz/test_s3_isolation.py tests/fuzz/test_object_isolation.py` writes it anew.
+`WRITE_TABLES=1 pytest tests/fuzz/test_s3_isolation.py tests/fuzz/test_object_isolation.py` writes it anew.
 """
 
 import os
@@ -17,12 +17,12 @@ database are in [POLICY.md](POLICY.md).
 
 
 def compare(section: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """The section of the document is this table. With NUTSHELL_WRITE_TABLES it becomes so."""
+    """The section of the document is this table. With WRITE_TABLES it becomes so."""
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     lines += [f"| {' | '.join(c.replace('|', chr(92) + '|') for c in row)} |" for row in rows]
     table = "\n".join(lines)
     sections = _sections()
-    if os.environ.get("NUTSHELL_WRITE_TABLES"):
+    if os.environ.get("WRITE_TABLES"):
         sections[section] = table
         parts = [HEAD, *(f"## {name}\n\n{sections[name]}\n" for name in sorted(sections))]
         DOCUMENT.write_text("\n".join(parts))

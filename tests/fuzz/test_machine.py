@@ -18,8 +18,8 @@ from tests.fuzz.people import Side, _people
 from tests.fuzz.world import Reply, World
 
 COM, NET, VOL, PLA = "/compute/v2.1", "/network/v2.0", "/volume/v3", "/placement"
-SEED = int(os.environ.get("NUTSHELL_FUZZ_SEED", "1"))
-MINUTES = float(os.environ.get("NUTSHELL_FUZZ_MINUTES", "0"))
+SEED = int(os.environ.get("FUZZ_SEED", "1"))
+MINUTES = float(os.environ.get("FUZZ_MINUTES", "0"))
 EXAMPLES = max(6, int(MINUTES * 12))
 FLAVORS = {"small": (1, 64), "large": (2, 128)}  # name → vcpus, MiB
 STABLE = {"ACTIVE", "SHUTOFF", "VERIFY_RESIZE", "PAUSED", "SUSPENDED", "SHELVED_OFFLOADED", "ERROR"}

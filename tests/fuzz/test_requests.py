@@ -1,7 +1,7 @@
 """Every route with bodies, paths, queries and versions from its OpenAPI document and worse, on a simulated cloud.
 
 No answer is a 5xx; a refusal changes nothing in the database; an answer is what the document says.
-`NUTSHELL_FUZZ_MINUTES` goes on that long with further seeds, from `NUTSHELL_FUZZ_SEED` on (`make fuzz`).
+`FUZZ_MINUTES` goes on that long with further seeds, from `FUZZ_SEED` on (`make fuzz`).
 """
 
 import hashlib
@@ -28,8 +28,8 @@ from nutshell.core.versions import show
 from nutshell.operator.openapi.document import BODIES, body_of, document, newest
 from nutshell.operator.openapi.shapes import Kinds, answered, parameters
 
-SEED = int(os.environ.get("NUTSHELL_FUZZ_SEED", "1"))
-MINUTES = float(os.environ.get("NUTSHELL_FUZZ_MINUTES", "0"))
+SEED = int(os.environ.get("FUZZ_SEED", "1"))
+MINUTES = float(os.environ.get("FUZZ_MINUTES", "0"))
 SERVICES = ("nutshell", "identity", "image", "placement", "network", "volume", "compute", "metadata", "object_store")
 ROUNDS = 6  # requests of each kind for each route
 BOOKKEEPING = ("identity_login_failures", "identity_logins")  # failed log-ins are counted

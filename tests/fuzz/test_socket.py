@@ -13,8 +13,8 @@ from random import Random
 
 import pytest
 
-SEED = int(os.environ.get("NUTSHELL_FUZZ_SEED", "1"))
-ROUNDS = 300 + int(float(os.environ.get("NUTSHELL_FUZZ_MINUTES", "0")) * 3000)
+SEED = int(os.environ.get("FUZZ_SEED", "1"))
+ROUNDS = 300 + int(float(os.environ.get("FUZZ_MINUTES", "0")) * 3000)
 LOGIN = b"/identity/v3/auth/tokens"
 
 

@@ -15,8 +15,8 @@ from tests.image.fuzz.sparse import expand
 
 CORPUS = {p.name: p.read_bytes() for p in sorted((Path(__file__).parent / "fuzz" / "corpus").iterdir())}
 OVAS = {p.name: p.read_bytes() for p in sorted((Path(__file__).parent / "fuzz" / "ova_corpus").iterdir())}
-SEED = int(os.environ.get("NUTSHELL_FUZZ_SEED", "1"))
-MINUTES = float(os.environ.get("NUTSHELL_FUZZ_MINUTES", "0"))
+SEED = int(os.environ.get("FUZZ_SEED", "1"))
+MINUTES = float(os.environ.get("FUZZ_MINUTES", "0"))
 ROUNDS = 3000
 
 
@@ -28,7 +28,7 @@ def test_a_known_file_is_judged_without_fault(name: str) -> None:
 
 
 def test_mutated_files_are_judged_without_fault(tmp_path: Path) -> None:
-    """`NUTSHELL_FUZZ_MINUTES` goes on that long."""
+    """`FUZZ_MINUTES` goes on that long."""
     random, files = Random(SEED), list(CORPUS.values())
     end, rounds = time.monotonic() + 60 * MINUTES, 0
     while rounds < ROUNDS or time.monotonic() < end:

@@ -109,7 +109,7 @@ def content(ask: Ask[Any]) -> Answer:
 
     files = list(_data(ask).server.files.values())
     number = ask.params["number"]
-    if not number.isdecimal() or int(number) >= len(files):
+    if not number.isdecimal() or len(number) > 9 or int(number) >= len(files):
         raise Nothing()
     return Answer(200, base64.b64decode(files[int(number)]), {"Content-Type": "application/octet-stream"})
 
@@ -131,13 +131,18 @@ def openstack_one(ask: Ask[Any]) -> Answer:
     data = _data(ask)
     _check(ask.params["version"], OPENSTACK_VERSIONS)
     name = ask.params["name"]
-    if name == "password":
-        return _text(data.server.password)
     found = openstack_file(data, name)
     if found is None:
         raise Nothing()
     octets = {"Content-Type": "application/octet-stream"}
     return Answer(200, found, JSON if name.endswith(".json") else octets)
+
+
+@metadata.route("GET", "/openstack/{version}/password", public=True)
+def password(ask: Ask[Any]) -> Answer:
+    data = _data(ask)
+    _check(ask.params["version"], OPENSTACK_VERSIONS)
+    return _text(data.server.password)
 
 
 @metadata.route("POST", "/openstack/{version}/password", public=True, wrap="")

@@ -118,6 +118,7 @@ class Networks:
             "tags": list(tags),
             "preserve": False,
             "plugged_at": tx.now,
+            "plugged_into": device_id,
         }
         if fixed_ip:
             given["fixed_ips"] = [{"ip_address": fixed_ip}]
@@ -145,6 +146,7 @@ class Networks:
             raise errors.PortInUse(id=row.id, network_id=row.network_id, device_id=row.device_id)
         wanted = {
             "device_id": device_id,
+            "plugged_into": device_id,
             "device_owner": f"compute:{zone}",
             "binding_host_id": host,
             "dns_name": row.dns_name or hostname,
@@ -171,7 +173,7 @@ class Networks:
         row = tx.get(Port, port_id)
         if row is None or not (row.device_id or row.binding_host_id):
             return
-        row = tx.put(row, device_id="", device_owner="", binding_host_id="", plugged_at=0.0)
+        row = tx.put(row, device_id="", device_owner="", binding_host_id="", plugged_at=0.0, plugged_into="")
         withdraw(tx, row)
 
     def delete_port(self, tx: Tx, port_id: str) -> None:
@@ -182,7 +184,7 @@ class Networks:
     def ports_of(self, tx: Tx, device_ids: Sequence[str]) -> Mapping[str, Sequence[PortInfo]]:
         rows = tx.find(Port, device_id=list(device_ids), order="plugged_at, created_at, id") if device_ids else []
         found: dict[str, list[PortInfo]] = {}
-        for info in self._infos(tx, rows):
+        for info in self._infos(tx, [r for r in rows if r.plugged_into == r.device_id]):
             found.setdefault(info.device_id, []).append(info)
         return found
 
@@ -247,7 +249,9 @@ class Networks:
                 ip,
             ).fetchone()
         row = tx.get(Port, found[0]) if found is not None else None
-        return self._infos(tx, [row])[0] if row is not None else None
+        if row is None or not row.device_id or row.plugged_into != row.device_id:
+            return None  # whoever has a port may write any server's id on it
+        return self._infos(tx, [row])[0]
 
     def set_port_groups(self, tx: Tx, port_id: str, group_ids: Sequence[str]) -> None:
         row = self._need(tx, port_id)

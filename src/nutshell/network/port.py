@@ -111,14 +111,14 @@ class Networking(Protocol):
         ...
 
     def ports_of(self, tx: Tx, device_ids: Sequence[str]) -> Mapping[str, Sequence[PortInfo]]:
-        """Ports by server, in the order they were plugged; two or three queries for all."""
+        """Ports that compute gave to these servers, in the order they were plugged; two or three queries for all."""
         ...
 
     def networks(self, tx: Tx, network_ids: Sequence[str]) -> Mapping[str, NetworkInfo]: ...
 
     def port_at(self, tx: Tx, network_id: str, ip: str) -> PortInfo | None:
-        """The port with this address on a network, or, when `network_id` names a router, on a network behind it
-        (the metadata service asks)."""
+        """A server's port with this address on a network, or, when `network_id` names a router, on a network behind
+        it (the metadata service asks)."""
         ...
 
     def set_port_groups(self, tx: Tx, port_id: str, group_ids: Sequence[str]) -> None: ...

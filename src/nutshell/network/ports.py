@@ -81,6 +81,7 @@ class Port(
     tags: list[str] = field(factory=list, write="create")
     preserve: bool = field(default=True, hidden=True)  # a user's own: survives its server
     plugged_at: float = field(default=0.0, hidden=True)  # its turn among the server's ports
+    plugged_into: str = field(default="", hidden=True)  # the server that compute gave it to; `device_id` is its owner's
     wanted: int = field(default=1, hidden=True)
     due_at: float | None = field(default=None, hidden=True, index=True)
 

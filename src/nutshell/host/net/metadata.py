@@ -6,6 +6,7 @@ from the guest: the guest's address (by the connection's peer) and its network o
 
 import asyncio
 import logging
+import re
 import socket
 import ssl
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ HEAD_BYTES, BODY_BYTES, ANSWER_BYTES = 16 << 10, 64 << 10, 16 << 20
 READ_S, ANSWER_S = 15.0, 60.0
 CONNECTIONS = 128
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_FORWARDED = frozenset(
     {"host", "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "content-length", "forwarded",
      "expect", "authorization"}
@@ -53,7 +55,7 @@ def parse_head(data: bytes) -> Head:
     for line in lines[1:]:
         if line:
             name, colon, value = line.partition(":")
-            if not colon or not name or name != name.strip() or any(c in value for c in "\0\r\n"):
+            if not colon or _NAME.fullmatch(name) is None or any(c in value for c in "\0\r\n"):
                 raise Refusal(400, "malformed header")
             headers.append((name, value.strip()))
     if len(first) != 3:
@@ -69,7 +71,10 @@ def forwarded(request: Head, upstream: str, peer: str, facts: Mapping[str, str],
     if not version.startswith("HTTP/1."):
         raise Refusal(505, "HTTP version not supported")
     if target.startswith("http://"):
-        parts = urlsplit(target)
+        try:
+            parts = urlsplit(target)
+        except ValueError:
+            raise Refusal(400, "malformed path") from None
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if not target.startswith("/") or any(ord(c) <= 32 or ord(c) > 126 for c in target):
         raise Refusal(400, "malformed path")
@@ -140,7 +145,7 @@ class MetadataProxy:
         if head.get("transfer-encoding"):
             raise Refusal(411, "length required")
         length = head.get("content-length") or "0"
-        if not length.isdigit():
+        if not (length.isascii() and length.isdigit()) or len(length) > 18:
             raise Refusal(400, "malformed content-length")
         if int(length) > BODY_BYTES:
             raise Refusal(413, "content too large")
