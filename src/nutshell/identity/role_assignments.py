@@ -1,38 +1,16 @@
-"""The list of who has which role where, as given or as it works out (Identity API v3, "List role assignments").
+"""The list of who has which role where, as given or as it works out (Identity API v3, "List role assignments")."""
 
-"Effective" means: groups taken apart into their members, inherited roles on the projects they reach, implied roles
-named.
-"""
-
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from nutshell.core.errors import BadRequest
 from nutshell.core.service import Ask
 from nutshell.core.store import Tx
 from nutshell.identity.assignments import SYSTEM, Assignment
+from nutshell.identity.effective import Entry, effective, read
 from nutshell.identity.errors import Missing
-from nutshell.identity.groups import Group, Membership
 from nutshell.identity.projects import Project, subtree
-from nutshell.identity.roles import Role, expand
 from nutshell.identity.service import call
-from nutshell.identity.users import User
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of the list; `via_…` say what an effective line comes from."""
-
-    actor_kind: str
-    actor_id: str
-    target_kind: str
-    target_id: str
-    role_id: str
-    inherited: bool
-    via_group: str = ""
-    via_target: str = ""
-    via_kind: str = ""
-    via_role: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,13 +77,15 @@ def _rule(ask: Ask[Any]) -> str:
 def list_assignments(ask: Ask[Any]) -> Any:
     tx, want = ask.tx, wanted(ask)
     scopes = _scopes(tx, want)
-    entries = _effective(tx, want, scopes) if want.effective else _given(tx, want, scopes)
+    entries = _found(tx, want, scopes)
     if ask.who.domain_id:
-        mine = {p.id for p in tx.find(Project, domain_id=ask.who.domain_id)} | {ask.who.domain_id}
+        own = tx.sql("SELECT id FROM identity_projects WHERE domain_id = ?", ask.who.domain_id).fetchall()
+        mine = {ask.who.domain_id, *(i for (i,) in own)}
         entries = [e for e in entries if e.target_id in mine]
+    url = ask.url
     names = _names(tx, entries) if ask.flag("include_names") or ask.asked("include_names", "no") == "" else None
     return {
-        "role_assignments": [_shown(ask, e, names) for e in entries],
+        "role_assignments": [_shown(url, e, names) for e in entries],
         "links": {"next": None, "previous": None, "self": ask.base + ask.path},
     }
 
@@ -122,7 +102,12 @@ def _scopes(tx: Tx, want: Wanted) -> list[Project]:
     return [root, *subtree(tx, root)] if want.tree else [root]
 
 
-def _given(tx: Tx, want: Wanted, scopes: list[Project]) -> list[Entry]:
+def _found(tx: Tx, want: Wanted, scopes: list[Project]) -> list[Entry]:
+    """The lines asked for."""
+    if want.effective:
+        within = scopes if want.project_id or want.domain_id else None
+        entries = effective(tx, want.user_id, bool(want.system), within, bool(want.inherited))
+        return [e for e in entries if not want.role_id or e.role_id == want.role_id]
     where: dict[str, Any] = {}
     if want.user_id or want.group_id:
         where["actor_id"] = want.user_id or want.group_id
@@ -140,105 +125,29 @@ def _given(tx: Tx, want: Wanted, scopes: list[Project]) -> list[Entry]:
     ]
 
 
-def _effective(tx: Tx, want: Wanted, scopes: list[Project]) -> list[Entry]:
-    where: dict[str, Any] = {}
-    if want.user_id:
-        where["actor_id"] = [want.user_id, *(m.group_id for m in tx.find(Membership, user_id=want.user_id))]
-    if scopes:
-        where["target_id"] = {i for p in scopes for i in (p.id, *p.lineage)}
-    elif want.project_id or want.domain_id:
-        return []
-    if want.system:
-        where["target_id"] = SYSTEM
-    rows = tx.find(Assignment, order="created_at, id", **where)
-    if want.inherited:
-        rows = [r for r in rows if r.inherited]
-    entries = [Entry(a.actor_kind, a.actor_id, a.target_kind, a.target_id, a.role_id, a.inherited) for a in rows]
-    entries = _spread(tx, _members(tx, entries, want.user_id), scopes)
-    if scopes:
-        inside = {p.id for p in scopes}
-        entries = [e for e in entries if e.target_id in inside]
-    entries = _implied(tx, entries)
-    return [e for e in entries if not want.role_id or e.role_id == want.role_id]
-
-
-def _members(tx: Tx, entries: list[Entry], user_id: str) -> list[Entry]:
-    groups = {e.actor_id for e in entries if e.actor_kind == "group"}
-    if not groups:
-        return entries
-    of: dict[str, list[str]] = {}
-    for m in tx.find(Membership, group_id=groups):
-        if not user_id or m.user_id == user_id:
-            of.setdefault(m.group_id, []).append(m.user_id)
-    found: list[Entry] = []
-    for e in entries:
-        if e.actor_kind == "user":
-            found.append(e)
-        else:
-            found.extend(
-                replace(e, actor_kind="user", actor_id=u, via_group=e.actor_id) for u in of.get(e.actor_id, ())
-            )
-    return found
-
-
-def _spread(tx: Tx, entries: list[Entry], scopes: list[Project]) -> list[Entry]:
-    """Inherited roles on each project they reach."""
-    reach: dict[str, list[Project]] = {}
-    if any(e.inherited for e in entries):
-        for p in scopes or tx.find(Project, is_domain=False):
-            for above in p.lineage:
-                reach.setdefault(above, []).append(p)
-    found: list[Entry] = []
-    for e in entries:
-        if not e.inherited:
-            found.append(e)
-            continue
-        found.extend(
-            replace(
-                e,
-                target_kind="project",
-                target_id=p.id,
-                inherited=False,
-                via_target=e.target_id,
-                via_kind=e.target_kind,
-            )
-            for p in reach.get(e.target_id, ())
-        )
-    return found
-
-
-def _implied(tx: Tx, entries: list[Entry]) -> list[Entry]:
-    own = {r.id for r in tx.find(Role) if r.domain_id}
-    found: dict[Entry, None] = {}
-    for e in entries:
-        if e.role_id not in own:
-            found[e] = None
-        for role_id in sorted(expand(tx, {e.role_id}) - {e.role_id} - own):
-            found[replace(e, role_id=role_id, via_role=e.role_id)] = None
-    return list(found)
-
-
 Names = dict[str, dict[str, Any]]
 
 
 def _names(tx: Tx, entries: list[Entry]) -> Names:
     """Everything the lines name, by id, in a fixed number of queries."""
-    ids = {e.target_id for e in entries}
+    ids = {
+        "projects": {e.target_id for e in entries},
+        "users": {e.actor_id for e in entries if e.actor_kind == "user"},
+        "groups": {e.actor_id for e in entries if e.actor_kind == "group"},
+        "roles": {e.role_id for e in entries},
+    }
+    rows = [r for n, i in ids.items() for r in read(tx, f"SELECT id, name, domain_id FROM identity_{n} WHERE id IN", i)]
+    above = {domain_id for _, _, domain_id in rows if domain_id}
+    domains = dict(read(tx, "SELECT id, name FROM identity_projects WHERE id IN", above))
     found: Names = {}
-    projects = tx.find(Project, id=ids)
-    users = tx.find(User, id={e.actor_id for e in entries if e.actor_kind == "user"})
-    groups = tx.find(Group, id={e.actor_id for e in entries if e.actor_kind == "group"})
-    roles = tx.find(Role, id={e.role_id for e in entries})
-    domains = {d.id: d.name for d in tx.find(Project, is_domain=True)}
-    rows: list[Any] = [*projects, *users, *groups, *roles]
-    for row in rows:
-        found[row.id] = {"id": row.id, "name": row.name}
-        if row.domain_id:
-            found[row.id]["domain"] = {"id": row.domain_id, "name": domains.get(row.domain_id)}
+    for key, name, domain_id in rows:
+        found[key] = {"id": key, "name": name}
+        if domain_id:
+            found[key]["domain"] = {"id": domain_id, "name": domains.get(domain_id)}
     return found
 
 
-def _shown(ask: Ask[Any], e: Entry, names: Names | None) -> dict[str, Any]:
+def _shown(url: str, e: Entry, names: Names | None) -> dict[str, Any]:
     def ref(key: str) -> dict[str, Any]:
         return {"id": key} if names is None else names.get(key, {"id": key, "name": ""})
 
@@ -248,11 +157,11 @@ def _shown(ask: Ask[Any], e: Entry, names: Names | None) -> dict[str, Any]:
     path = f"{of}/{actor}/roles/{e.via_role or e.role_id}"
     if e.inherited or e.via_target:
         path = f"OS-INHERIT/{path}/inherited_to_projects"
-    links = {"assignment": f"{ask.url}/{path}"}
+    links = {"assignment": f"{url}/{path}"}
     if e.via_group:
-        links["membership"] = f"{ask.url}/groups/{e.via_group}/users/{e.actor_id}"
+        links["membership"] = f"{url}/groups/{e.via_group}/users/{e.actor_id}"
     if e.via_role:
-        links["prior_role"] = f"{ask.url}/prior_role/{e.via_role}/implies/{e.role_id}"
+        links["prior_role"] = f"{url}/prior_role/{e.via_role}/implies/{e.role_id}"
     scope: dict[str, Any] = {SYSTEM: {"all": True}} if e.target_kind == SYSTEM else {e.target_kind: ref(e.target_id)}
     if e.inherited:
         scope["OS-INHERIT:inherited_to"] = "projects"
