@@ -12,7 +12,7 @@ OPTIONS := $(if $(STATE),--state $(STATE))
 DEBIAN := qemu-system-x86 qemu-utils libnftables1 dnsmasq-base e2fsprogs dosfstools \
     syslinux syslinux-common mtools openssh-client iputils-ping
 
-.PHONY: oracle-identity help demo up down test test-postgres kill-farm real check bench bench-peers bench-objects conformance fuzz docs clean debian
+.PHONY: oracle-identity help demo up down test test-postgres kill-farm real check bench bench-peers bench-objects conformance conformance-clients fuzz docs clean debian
 
 help:
 	@echo "make demo    a real server on a real network with a real volume, shown step by step (as root)"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-postgres   the tests with every cloud's state on PostgreSQL   (PART=tests/wire/…)"
 	@echo "make kill-farm [SEED=1] [KILLS=20] [DATABASE=postgresql] [REAL=1]   kill -9 at random moments under random work; nothing may be lost"
 	@echo "make conformance [SUITE=smoke] [REAL=1] [UPDATE=1]   OpenStack's own tests, all or one list of tests/conformance/lists; REAL=1: real servers (as root); UPDATE=1: what passes has to pass from now on"
+	@echo "make conformance-clients [SUITE=osc-identity]   the functional tests of openstackclient, keystoneclient, glanceclient and openstacksdk: identity and image"
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || scripts/install-debian python3-venv
@@ -97,6 +98,15 @@ TEMPEST := tempest==47.0.0 keystone-tempest-plugin==0.22.0 glance-tempest-plugin
 
 conformance: $(VENV)/installed .venv-tempest/installed $(if $(REAL),debian)
 	$(BIN)/python tests/conformance/run.py $(SUITE) $(if $(REAL),--real) $(if $(UPDATE),--update)
+
+# The official clients' own functional tests, unmodified: identity and image.
+.venv-clients/installed: $(VENV)/made tests/conformance/clients.txt
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/pip install -q --disable-pip-version-check -r tests/conformance/clients.txt
+	@touch $@
+
+conformance-clients: $(VENV)/installed .venv-clients/installed
+	$(BIN)/python tests/conformance/clients.py $(SUITE)
 
 # A real Keystone (an environment of its own, from PyPI) and ours get the same requests; differences are printed.
 oracle-identity: $(VENV)/tested

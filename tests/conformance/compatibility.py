@@ -63,6 +63,24 @@ def suite_tables() -> list[str]:
     return lines
 
 
+def clients_table() -> list[str]:
+    """The last whole run of each official client's functional tests (`clients.py`)."""
+    lines = [
+        "",
+        "## Official clients",
+        "",
+        "Their own functional tests, unmodified, on a simulated cloud (`make conformance-clients`). Open: neither"
+        " passed nor said, with its reason, to be impossible (`tests/conformance/clients.py`).",
+        "",
+        "| suite | client | tests | passed | failed | skipped | not run | open | day | of |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for run in json.loads((HERE / "clients.json").read_text()):
+        names = ("suite", "client", "tests", "passed", "failed", "skipped", "not_run", "open", "day")
+        lines.append(f"| {' | '.join(str(run[n]) for n in names)} | `{run['commit']}` |")
+    return lines
+
+
 def page() -> str:
     router = Router([part.service for part in app.parts()])
     lines = [
@@ -80,7 +98,7 @@ def page() -> str:
         lacking = [f"{m} {p}" for m, p in ops if not is_built(router, service, m, p)]
         missing[service] = lacking
         lines.append(f"| {service} | {len(ops)} | {len(ops) - len(lacking)} |")
-    lines += ["", *suite_tables()]
+    lines += ["", *suite_tables(), *clients_table()]
     for service, lacking in missing.items():
         lines += ["", f"## {service}: documented and not built ({len(lacking)})", ""]
         lines += [f"- `{op}`" for op in lacking]
