@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cloud import cloud, nutshell, pss_mib
 from measures import MEASURES
 from peer import Layout, processes
+from planted import AsRows, ByApi, own_hash_ms
 from side import Side
 
 HERE = Path(__file__).parent
@@ -63,8 +64,9 @@ def take(measure: Callable[..., list[tuple[str, str, list[float], bool]]], sides
     for side in sides:
         side.login()
     columns = [measure(side, n) for side in sides]
-    for (what, unit, a, more), (_, _, b, _) in zip(*columns, strict=True):
-        show((what, unit, statistics.median(a), statistics.median(b), more))
+    for (what, unit, a, more), (other, _, b, _) in zip(*columns, strict=True):
+        said = what if what == other else f"{what} | theirs: {other}"
+        show((said, unit, statistics.median(a), statistics.median(b), more))
 
 
 def main() -> None:
@@ -91,6 +93,8 @@ def main() -> None:
             for row in footprint(state, at):
                 show(row)
             sides = [own, side_of(Path(file), name)]
+            own.planter = ByApi(own, state)
+            sides[1].planter = ByApi(sides[1]) if at is None else AsRows(at, own_hash_ms())
             for measure in given.only.split(","):
                 take(MEASURES[measure], sides, given.servers)
     finally:

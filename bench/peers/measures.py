@@ -3,62 +3,15 @@
 A latency is from the request's first byte to the answer's last; what a measure makes it deletes again.
 """
 
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import identity_measures
 from side import Side
-
-Taken = list[tuple[str, str, list[float], bool]]
-SECONDS = 3.0
-
-
-def timed(work: Callable[[], Any]) -> float:
-    """Milliseconds."""
-    start = time.perf_counter()
-    work()
-    return (time.perf_counter() - start) * 1000
-
-
-def repeat(work: Callable[[int], Any], seconds: float = SECONDS, least: int = 5) -> list[float]:
-    """Milliseconds of each call for some seconds, at least `least` of them; the first is left out."""
-    work(-1)
-    taken: list[float] = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(taken) < least:
-        number = len(taken)
-        taken.append(timed(lambda number=number: work(number)))  # type: ignore[misc]
-    return taken
-
-
-def both(what: str, taken: list[float]) -> Taken:
-    return [(f"{what}, rate", "/s", [1000 * len(taken) / sum(taken)], True), (f"{what}, median", "ms", taken, False)]
-
-
-def tokens(side: Side, _: int) -> Taken:
-    login = side.login_body()
-    users = []
-    for n in range(8):  # a password no process has seen: the hash is paid in full
-        user = {"name": f"bench-{uuid.uuid4().hex[:8]}", "password": "bench-secret", "domain_id": "default"}
-        users.append((side.call("identity", "POST", "/users", {"user": user}).json()["user"]["id"], n))
-    first = []
-    for user_id, _n in users:
-        password = {"user": {"id": user_id, "password": "bench-secret"}}
-        body = {"auth": {"identity": {"methods": ["password"], "password": password}}}
-        first.append(timed(lambda body=body: side.call("identity", "POST", "/auth/tokens", body)))  # type: ignore[misc]
-    again = repeat(lambda i: side.call("identity", "POST", "/auth/tokens", login))
-    subject = {"X-Subject-Token": side.token}
-    validate = repeat(lambda i: side.call("identity", "GET", "/auth/tokens", headers=subject))
-    for user_id, _n in users:
-        side.call("identity", "DELETE", f"/users/{user_id}")
-    return [
-        ("token, a user's first login", "ms", first, False),
-        *both("token, the same user again", again),
-        *both("validate a token", validate),
-    ]
+from timing import Taken, both, repeat
 
 
 def lists(side: Side, _: int) -> Taken:
@@ -67,48 +20,6 @@ def lists(side: Side, _: int) -> Taken:
         taken = repeat(lambda i, name=name, path=path: side.call(name, "GET", path))  # type: ignore[misc]
         rows += both(f"GET {path} (few)", taken)
     return rows
-
-
-def people(side: Side, _: int) -> Taken:
-    """Lists of 1,000 users and projects."""
-    rows: Taken = []
-    for noun in ("users", "projects"):
-        made = []
-        for _n in range(1000):
-            body = {noun[:-1]: {"name": f"bench-{uuid.uuid4().hex}", "domain_id": "default"}}
-            made.append(side.call("identity", "POST", f"/{noun}", body).json()[noun[:-1]]["id"])
-        taken = repeat(lambda i, noun=noun: side.call("identity", "GET", f"/{noun}"))  # type: ignore[misc]
-        rows.append((f"GET 1,000 {noun}", "ms", taken, False))
-        for found in made:
-            side.call("identity", "DELETE", f"/{noun}/{found}")
-    return rows
-
-
-def revocations(side: Side, _: int) -> Taken:
-    """Validation after 1,000 revoked tokens."""
-    for _n in range(1000):
-        revoked = side.call("identity", "POST", "/auth/tokens", side.login_body()).headers["X-Subject-Token"]
-        side.call("identity", "DELETE", "/auth/tokens", headers={"X-Subject-Token": revoked})
-    side.login()
-    subject = {"X-Subject-Token": side.token}
-    taken = repeat(lambda i: side.call("identity", "GET", "/auth/tokens", headers=subject))
-    return both("validate after 1,000 revocations", taken)
-
-
-def images(side: Side, _: int) -> Taken:
-    """Upload and download of 256 MiB."""
-    up, down, data = [], [], os.urandom(1 << 20) * 256
-    for _n in range(3):
-        body = {"name": "bench", "disk_format": "raw", "container_format": "bare"}
-        made = side.call("image", "POST", "/images", body).json()["id"]
-        kind = {"Content-Type": "application/octet-stream"}
-        path = f"/images/{made}/file"
-        ms = timed(lambda path=path, kind=kind: side.call("image", "PUT", path, data, headers=kind))  # type: ignore[misc]
-        up.append(256_000 / ms)
-        ms = timed(lambda path=path: side.call("image", "GET", path))  # type: ignore[misc]
-        down.append(256_000 / ms)
-        side.call("image", "DELETE", f"/images/{made}")
-    return [("upload of 256 MiB", "MiB/s", up, True), ("download of 256 MiB", "MiB/s", down, True)]
 
 
 @contextmanager
@@ -251,11 +162,8 @@ def servers(side: Side, most: int) -> Taken:
 
 
 MEASURES: dict[str, Callable[[Side, int], Taken]] = {
-    "tokens": tokens,
+    **identity_measures.MEASURES,
     "lists": lists,
-    "people": people,
-    "revocations": revocations,
-    "images": images,
     "ports": ports,
     "volumes": volumes,
     "servers": servers,

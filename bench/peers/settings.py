@@ -221,6 +221,7 @@ PidFile {at.state}/apache.pid
 ErrorLog {at.log}/apache.log
 User www-data
 KeepAlive On
+ProxyTimeout 1800
 MaxKeepAliveRequests 0
 {modules}
 {routes}

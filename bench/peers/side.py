@@ -6,8 +6,11 @@ Works on any OpenStack cloud: every path is relative to the endpoint the catalog
 import http.client
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from planted import Planter
 
 ALIASES = {"volume": ("block-storage", "volumev3", "volume"), "object_store": ("object-store",)}
 
@@ -32,6 +35,7 @@ class Side:
     token: str = ""
     project_id: str = ""
     endpoints: dict[str, str] = field(default_factory=dict)
+    planter: "Planter | None" = None  # what measures find there
     _connections: dict[str, http.client.HTTPConnection] = field(default_factory=dict)
 
     def send(self, url: str, method: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
