@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,18 +98,23 @@ def needs(program: str) -> None:
         pytest.skip(f"{program} is not installed (apt-get install {program})")
 
 
-@pytest.mark.parametrize("kind", ["s3", "swift"])
+@pytest.mark.parametrize("kind", ["s3", "swift", "webdav"])
 def test_rclone(store: Store, files: Path, tmp_path: Path, kind: str) -> None:
     needs("rclone")
     s3 = {"TYPE": "s3", "PROVIDER": "Other", "ENDPOINT": f"{store.base}/s3", "ACCESS_KEY_ID": store.access,
           "SECRET_ACCESS_KEY": store.secret, "REGION": "us-east-1"}  # fmt: skip
     swift = {"TYPE": "swift", "USER": "admin", "KEY": store.password, "AUTH": f"{store.base}/identity/v3",
              "TENANT": "admin", "DOMAIN": "Default", "TENANT_DOMAIN": "Default"}  # fmt: skip
-    env = {f"RCLONE_CONFIG_REMOTE_{k}": v for k, v in (s3 if kind == "s3" else swift).items()}
+    webdav = {"TYPE": "webdav", "URL": f"{store.base}/dav/admin", "VENDOR": "other", "USER": "admin"}
+    if kind == "webdav":
+        webdav["PASS"] = store.run("rclone", "obscure", store.password).strip()
+    settings = {"s3": s3, "swift": swift, "webdav": webdav}[kind]
+    env = {f"RCLONE_CONFIG_REMOTE_{k}": v for k, v in settings.items()}
     env["RCLONE_CONFIG"] = str(tmp_path / "none.conf")
     store.run("rclone", "mkdir", f"remote:rclone-{kind}", env=env)
     store.run("rclone", "sync", files, f"remote:rclone-{kind}/here", env=env)
-    store.run("rclone", "check", files, f"remote:rclone-{kind}/here", env=env)
+    store.run("rclone", "check", *(["--download"] if kind == "webdav" else []), files, f"remote:rclone-{kind}/here",
+              env=env)  # fmt: skip
     store.run("rclone", "copy", f"remote:rclone-{kind}/here", tmp_path / "back", env=env)
     assert digests(tmp_path / "back") == digests(files)
     store.run("rclone", "purge", f"remote:rclone-{kind}", env=env)
@@ -167,6 +173,80 @@ def test_duplicity(store: Store, files: Path, tmp_path: Path) -> None:
     store.run("duplicity", "full", "--no-encryption", files, "swift://duplicity", env=env)
     store.run("duplicity", "restore", "--no-encryption", "swift://duplicity", tmp_path / "back", env=env)
     assert digests(tmp_path / "back") == digests(files)
+
+
+def test_duplicity_over_webdav(store: Store, files: Path, tmp_path: Path) -> None:
+    needs("duplicity")
+    url = store.base.replace("http://", f"webdav://admin:{store.password}@") + "/dav/admin/duplicity-dav"
+    drive(store, "MKCOL", "duplicity-dav")
+    store.run("duplicity", "full", "--no-encryption", files, url)
+    store.run("duplicity", "restore", "--no-encryption", url, tmp_path / "back")
+    assert digests(tmp_path / "back") == digests(files)
+
+
+def drive(store: Store, method: str, path: str, *more: object) -> str:
+    """One request to the network drive, by curl."""
+    return store.run(
+        "curl", "-sf", "-u", f"admin:{store.password}", "-X", method, *more, f"{store.base}/dav/admin/{path}"
+    )
+
+
+def test_litmus(store: Store, tmp_path: Path) -> None:
+    """The WebDAV conformance suite: basic, copymove, props, locks, http."""
+    needs("litmus")
+    drive(store, "MKCOL", "litmus-here")
+    command = f"cd {tmp_path} && litmus -k {store.base}/dav/admin/litmus-here/ admin {store.password}"  # it writes logs
+    said = store.run("sh", "-c", command)
+    summaries = [line for line in said.splitlines() if line.startswith("<- summary")]
+    assert len(summaries) == 5, said
+    assert all(" 0 failed" in line for line in summaries), said
+    drive(store, "DELETE", "litmus-here")
+
+
+def test_cadaver(store: Store, files: Path, tmp_path: Path) -> None:
+    needs("cadaver")
+    host = store.base.removeprefix("http://").partition(":")[0]
+    (store.directory / ".netrc").write_text(f"machine {host}\nlogin admin\npassword {store.password}\n")
+    words = ["mkcol cadaver", "cd cadaver", f"put {files / 'large.bin'} large", "lock large", "unlock large",
+             "move large moved", "copy moved copied", f"get copied {tmp_path / 'back'}", "ls", "cd ..",
+             "rmcol cadaver"]  # fmt: skip
+    (tmp_path / "said").write_text("\n".join(words) + "\n")
+    said = store.run("sh", "-c", f"cadaver {store.base}/dav/admin/ < {tmp_path / 'said'}")
+    assert "failed" not in said
+    assert said.count("succeeded") >= 8, said
+    assert (tmp_path / "back").read_bytes() == (files / "large.bin").read_bytes()
+
+
+@pytest.mark.real
+def test_davfs2_mounts_the_drive(store: Store, files: Path, tmp_path: Path) -> None:
+    needs("mount.davfs")
+    url, at = f"{store.base}/dav/admin/", tmp_path / "drive"
+    cache = Path(tempfile.mkdtemp(prefix="davfs-", dir="/tmp"))  # davfs2 has a user of its own
+    cache.chmod(0o1777)
+    (tmp_path / "secrets").write_text(f"{url} admin {store.password}\n")
+    (tmp_path / "secrets").chmod(0o600)
+    settings = f"cache_dir {cache}\nask_auth 0\nbuf_size 64\nsecrets {tmp_path / 'secrets'}\n"
+    (tmp_path / "davfs.conf").write_text(settings)
+    at.mkdir()
+    mount = ["mount", "-t", "davfs", "-o", f"conf={tmp_path / 'davfs.conf'}", url, at]
+    store.run(*mount)
+    try:
+        store.run("mkdir", at / "davfs")
+        store.run("cp", "-r", files, at / "davfs/")
+        store.run("mv", at / "davfs/files/large.bin", at / "davfs/files/sub dir/moved #1?.bin")
+    finally:
+        store.run("umount", at)
+        for kept in cache.iterdir():
+            shutil.rmtree(kept)
+    store.run(*mount)  # nothing of it in a cache
+    try:
+        (files / "large.bin").rename(files / "sub dir/moved #1?.bin")
+        assert digests(at / "davfs/files") == digests(files)
+        store.run("rm", "-r", at / "davfs")
+        assert not (at / "davfs").exists()
+    finally:
+        store.run("umount", at)
+        shutil.rmtree(cache)
 
 
 def test_curl_and_the_first_login(store: Store, tmp_path: Path) -> None:

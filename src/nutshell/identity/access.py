@@ -14,6 +14,7 @@ from nutshell.core.service import Service
 TYPES = {
     "volume": {"block-storage", "block-store", "volume", "volumev3"},
     "network": {"network"},
+    "object_store": {"object-store"},
 }
 
 

@@ -94,6 +94,11 @@ class Authority:
 
         return await sign_in(self._cloud, self, project, user, password, source)
 
+    async def log_in(self, name: str, secret: str, project: str, source: str = "") -> tuple[str, str, float]:
+        from nutshell.identity.claiming import log_in
+
+        return await log_in(self._cloud, self, name, secret, project, source)
+
     # -- tokens
     def issue(self, tx: Tx, claims: Claims) -> tuple[str, Session]:
         """A token for these claims. Unauthorized when its user may not have it."""

@@ -6,7 +6,17 @@ Source: Identity API v3, "Authentication".
 from nutshell.core.cloud import Cloud
 from nutshell.core.errors import BadRequest, Unauthorized
 from nutshell.core.store import Tx
-from nutshell.identity.auth_request import Auth, Named, PasswordProof, Placed, Proofs, Scope, UserProof
+from nutshell.identity.application_credentials import ApplicationCredential
+from nutshell.identity.auth_request import (
+    Auth,
+    CredentialProof,
+    Named,
+    PasswordProof,
+    Placed,
+    Proofs,
+    Scope,
+    UserProof,
+)
 from nutshell.identity.authority import Authority
 from nutshell.identity.codec import Claims, new_audit_id
 from nutshell.identity.errors import ForbiddenAction
@@ -118,6 +128,39 @@ async def sign_in(
     domain = Named(id=DEFAULT_DOMAIN)
     proof = PasswordProof(UserProof(name=user, domain=domain, password=password))
     auth = Auth(Proofs(["password"], password=proof), Scope(project=Placed(name=project, domain=domain)))
+    return await _token(cloud, authority, auth, source)
+
+
+async def log_in(
+    cloud: Cloud, authority: Authority, name: str, secret: str, project: str, source: str
+) -> tuple[str, str, float]:
+    """Likewise for HTTP Basic. `name`: a user's, `user@domain`, or an application credential's id; `project`: an id, or
+    a name in the user's domain, "" for the user's own."""
+    return await _token(cloud, authority, cloud.read(lambda tx: _basic(tx, name, secret, project)), source)
+
+
+def _basic(tx: Tx, name: str, secret: str, project: str) -> Auth:
+    """What the pair of Basic authentication means."""
+    user, at, domain_name = name.rpartition("@")
+    domain = Named(name=domain_name) if at and find_domain(tx, Named(name=domain_name)) else None
+    if domain is None:
+        user, domain = name, Named(id=DEFAULT_DOMAIN)
+    placed: Placed | None = None
+    if project:
+        known = tx.get(Project, project)
+        placed = Placed(id=project) if known is not None else Placed(name=project, domain=domain)
+    scope = Scope(project=placed) if placed is not None else None
+    if tx.get(ApplicationCredential, name) is not None:
+        if placed is not None and placed.name is not None:
+            scope = None  # its project is the only one: the caller compares
+        return Auth(
+            Proofs(["application_credential"], application_credential=CredentialProof(secret=secret, id=name)), scope
+        )
+    proof = PasswordProof(UserProof(name=user, domain=domain, password=secret))
+    return Auth(Proofs(["password"], password=proof), scope)
+
+
+async def _token(cloud: Cloud, authority: Authority, auth: Auth, source: str) -> tuple[str, str, float]:
     proven = await prove(cloud, auth, source)
     if not enough(proven.options, proven.methods):
         raise Unauthorized()

@@ -47,3 +47,8 @@ class Identity(Protocol):
         """A token for a user of the default domain in a project of it, by names: (token, project id, when it ends).
         `source`: the address it comes from. Raises Unauthorized, TooManyRequests, Unavailable."""
         ...
+
+    async def log_in(self, name: str, secret: str, project: str, source: str = "") -> tuple[str, str, float]:
+        """Likewise for HTTP Basic: `name` is a user's, `user@domain` or an application credential's id; `project` an id
+        or a name in the user's domain, "" for the user's own (an unscoped token has the project id "")."""
+        ...

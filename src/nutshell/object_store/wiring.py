@@ -82,7 +82,7 @@ def wire(cloud: Cloud) -> None:
     cloud.ports[ObjectEngine] = engine
     cloud.ports[Keeping] = Deferred(lambda: make_keeper(engine))
     cloud.ports[Depot] = Deferred(lambda: make_depot(engine))
-    for name in ("object-store", "v1", "info", "healthcheck", "crossdomain.xml", "auth"):
+    for name in ("object-store", "v1", "info", "healthcheck", "crossdomain.xml", "auth", "dav"):
         cloud.mounts[name] = _when_called(cloud, name)
     cloud.mounts["s3"] = s3_wiring.mounted(cloud)
     port = cloud.settings[ObjectStoreConfig].s3_port

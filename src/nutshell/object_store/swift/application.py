@@ -19,6 +19,7 @@ from nutshell.object_store.swift.site import Site
 
 log = logging.getLogger("nutshell.object_store")
 Scope = t.MutableMapping[str, t.Any]
+INNER = "x-object-sysmeta-"  # what the store's own parts keep beside an object; its owner does not see it
 METHODS: t.Mapping[str, t.Mapping[str, t.Any]] = {
     "account": {"GET": accounts.get, "HEAD": accounts.get, "PUT": accounts.put, "POST": accounts.post,
                 "DELETE": accounts.delete},
@@ -52,6 +53,8 @@ class Application:
         except Exception:
             log.exception("%s %s failed", trans_id, scope["method"])
             answer = plain(500)
+        for name in [n for n in answer.headers if n.startswith(INNER)]:
+            del answer.headers[name]
         answer.headers["x-trans-id"] = answer.headers["x-openstack-request-id"] = trans_id
         sent = await send_answer(scope["method"], answer, send, _latin1, patience_s)
         self.site.cloud.port(Traces).finished(

@@ -3,8 +3,9 @@
 from nutshell.core.cloud import Cloud
 from nutshell.core.errors import Unauthorized
 from nutshell.object_store.rows import AccountRow, ContainerRow
+from nutshell.object_store.service import objects
 from nutshell.object_store.swift import acls
-from nutshell.object_store.swift.messages import Refusal, Request
+from nutshell.object_store.swift.messages import NOBODY, Refusal, Request
 
 READS = ("GET", "HEAD")
 OWNERS_ONLY = (
@@ -27,7 +28,10 @@ def authenticate(cloud: Cloud, req: Request) -> None:
     if token and cloud.authenticate is not None:
         try:
             req.who = cloud.authenticate(token)
+            if cloud.admits is not None and req.who.facts.get("access_rules") is not None:
+                cloud.admits(req.who, objects, req.method, req.here)
         except Unauthorized:
+            req.who = NOBODY
             req.notes["bad_token"] = True
 
 

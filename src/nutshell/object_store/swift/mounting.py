@@ -24,5 +24,13 @@ def applications(cloud: Cloud) -> dict[str, t.Any]:
         else:
             await pages(scope, receive, send)
 
+    async def drive(scope: t.Any, receive: t.Any, send: t.Any) -> None:
+        """WebDAV, loaded with the first request that wants it."""
+        from nutshell.object_store.dav.application import Application as Drive
+
+        if cloud.mounts["dav"] is drive:
+            cloud.mounts["dav"] = Drive(site)
+        await cloud.mounts["dav"](scope, receive, send)
+
     return {"object-store": mounted, "v1": swift, "auth": login, "info": pages, "healthcheck": pages,
-            "crossdomain.xml": pages}  # fmt: skip
+            "crossdomain.xml": pages, "dav": drive}  # fmt: skip
