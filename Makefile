@@ -52,10 +52,11 @@ down: $(VENV)/installed
 test: $(VENV)/tested
 	$(BIN)/python -m pytest -n auto -m 'not real'
 
-# PART: what to run; the whole takes about as long as on SQLite.
+# PART: what to run. Not there: tests/fuzz puts SQLite back between requests; tests/image and tests/tiny have no database.
+ON_DATABASES := tests/wire tests/contract tests/plan tests/crash tests/objects tests/testing tests/upgrade
 test-postgres: $(VENV)/tested
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || scripts/install-debian postgresql
-	$(BIN)/python -m pytest -n auto -m 'not real' --database postgresql $(or $(PART),tests/wire tests/contract tests/plan tests/crash)
+	$(BIN)/python -m pytest -n auto -m 'not real' --database postgresql $(or $(PART),$(ON_DATABASES))
 
 # kill -9 at random moments under random work, and whether anything was lost. As root with REAL=1.
 kill-farm: $(VENV)/tested $(if $(REAL),debian)

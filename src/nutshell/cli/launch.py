@@ -181,7 +181,7 @@ def _user_of(port: int) -> str:
             part = row.split()
             if part[3] == "0A" and int(part[1].rpartition(":")[2], 16) == port:
                 inodes.add(f"socket:[{part[9]}]")
-    for fd in Path("/proc").glob("[0-9]*/fd/*"):
+    for fd in processes.open_files():
         try:
             if os.readlink(fd) in inodes:
                 pid = fd.parts[2]

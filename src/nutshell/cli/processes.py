@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,16 @@ def _group_has_members(group: int) -> bool:
     return True
 
 
+def open_files(proc: Path = Path("/proc")) -> Iterator[Path]:
+    """Every open file of every process that may be looked into; processes come and go meanwhile."""
+    for folder in proc.iterdir():
+        if folder.name.isdecimal():
+            try:
+                yield from list((folder / "fd").iterdir())
+            except OSError:
+                continue
+
+
 def find_holders(path: Path) -> list[int]:
     """Processes that hold the file open: whom the record does not know because its writer was killed first."""
     try:
@@ -116,7 +126,7 @@ def find_holders(path: Path) -> list[int]:
     except OSError:
         return []
     found = []
-    for fd in Path("/proc").glob("[0-9]*/fd/*"):
+    for fd in open_files():
         try:
             seen = os.stat(fd)
         except OSError:
