@@ -148,12 +148,16 @@ async def take_data(ask: Ask[Any], receive: Receive, status: Status) -> tuple[Im
     target = files.path(image_id) if saving else files.staged(image_id)
     try:
         checks = signatures.verifier(cloud, row.extra) if saving else None
-        with Receiver(files, image_id, row.judged_as if saving else None, also=checks, most=most) as receiver:
+        receiver = Receiver(files, image_id, row.judged_as if saving else None, also=checks, most=most)
+        try:
             await receive_into(cloud, receiver, receive)
             _check_length(ask, receiver.size)
             if checks is not None:
+                await cloud.in_thread(receiver.finish)
                 checks.verify()
             sums = await cloud.in_thread(lambda: receiver.keep(target))
+        finally:
+            await cloud.in_thread(receiver.close)
         if cloud.read(lambda tx: tx.get(Image, image_id)) is None:
             files.remove(image_id)
             raise Gone(f"Image {image_id} could not be found after upload. The image may have been deleted during the"
@@ -209,7 +213,7 @@ def download(ask: Ask[Any]) -> Answer:
         ask.cloud.store.submit(lambda tx: queue(ask.cloud, tx, row.id))
         return Answer(http, None, headers, chunks=_remote(ask.cloud, one, start, end))
     try:
-        source = open(path, "rb")  # noqa: SIM115 - the generator closes it; opened here, a delete does not disturb us
+        source = open(path, "rb", buffering=0)  # noqa: SIM115 - the generator closes it; opened here, a delete does not disturb us
     except FileNotFoundError:
         return Answer(204)
     return Answer(http, None, headers, chunks=_chunks(ask.cloud, source, start, end))
@@ -219,11 +223,10 @@ async def _chunks(cloud: Cloud, source: Any, start: int, end: int) -> AsyncItera
     with source:
         source.seek(start)
         left = end - start
-        while left > 0:
-            data = await cloud.in_thread(lambda n=min(CHUNK, left): source.read(n))  # type: ignore[misc]
-            if not data:
-                return
+        coming = cloud.threads.submit(source.read, min(CHUNK, left))
+        while data := await asyncio.wrap_future(coming):
             left -= len(data)
+            coming = cloud.threads.submit(source.read, min(CHUNK, left))  # while this piece is sent; at last nothing
             yield data
 
 

@@ -1,12 +1,14 @@
 """Where images' data lies: one file an image, made under another name and renamed when whole."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -16,6 +18,8 @@ from nutshell.image.formats import Inspector
 
 CHUNK = 1 << 20
 WORTH_A_THREAD = 1 << 16
+BEHIND = 4  # pieces that may wait to be hashed
+FLUSHED = 32 << 20  # so much is flushed at a time
 PARTIAL, STAGED = ".part", ".staged"
 
 
@@ -114,34 +118,67 @@ class Digests:
 
     def __init__(self, also: Watcher | None = None) -> None:
         self._md5, self._sha = hashlib.md5(usedforsecurity=False), hashlib.sha512()
-        self._watchers: list[Watcher] = [self._md5, self._sha] + ([also] if also is not None else [])
-        self._threads = ThreadPoolExecutor(len(self._watchers), "digest")  # starts none before it is used
+        watchers: list[Watcher] = [self._md5, self._sha] + ([also] if also is not None else [])
+        self._watchers = [(one, ThreadPoolExecutor(1, "digest")) for one in watchers]  # starts none before it is used
+        self._under_way: deque[list[Future[None]]] = deque()
 
     def __enter__(self) -> "Digests":
         return self
 
     def __exit__(self, *why: object) -> None:
-        self._threads.shutdown()
+        for _, thread in self._watchers:
+            thread.shutdown()
 
-    def feed(self, data: bytes, meanwhile: Callable[[], object] = lambda: None) -> None:
-        """Hash the next bytes; `meanwhile` is done beside it."""
-        if len(data) < WORTH_A_THREAD:
-            meanwhile()
-            for one in self._watchers:
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes; hashing goes on beside what the caller does then, some pieces behind."""
+        if len(data) < WORTH_A_THREAD and not self._under_way:
+            for one, _ in self._watchers:
                 one.update(data)
             return
-        under_way = [self._threads.submit(one.update, data) for one in self._watchers]
-        try:
-            meanwhile()
-        finally:
-            wait(under_way)
+        self._under_way.append([thread.submit(one.update, data) for one, thread in self._watchers])
+        self._wait(BEHIND)
+
+    def _wait(self, most: int) -> None:
+        while len(self._under_way) > most:
+            for one in self._under_way.popleft():
+                one.result()
+
+    def finish(self) -> None:
+        """All that was fed is hashed when this returns; raises what a watcher raised."""
+        self._wait(0)
 
     def sums(self, size: int, virtual_size: int) -> Sums:
+        self.finish()
         return Sums(size, virtual_size, self._md5.hexdigest(), self._sha.hexdigest())
 
 
+class Flusher:
+    """Has the system write a file to disk while it still grows, so that little is left for the last flush."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd, self._since = fd, 0
+        self._thread = ThreadPoolExecutor(1, "flush")
+        self._under_way: Future[None] | None = None
+
+    def wrote(self, count: int) -> None:
+        """OSError when an earlier flush failed."""
+        self._since += count
+        if self._since < FLUSHED or (self._under_way is not None and not self._under_way.done()):
+            return
+        self.check()
+        self._since, self._under_way = 0, self._thread.submit(os.fdatasync, self._fd)
+
+    def check(self) -> None:
+        """Wait for the flush under way. OSError: the disk tells each failure once, so it must not be lost."""
+        if self._under_way is not None:
+            self._under_way.result()
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+
 class Receiver:
-    """Writes data as it comes, hashing and judging it on the way. Use as a context: what was not kept is removed.
+    """Writes data as it comes, hashing and judging it on the way. `close` removes what was not kept.
 
     `most`: TooMuch beyond so many bytes.
     """
@@ -157,17 +194,18 @@ class Receiver:
     ) -> None:
         self._files, self._most = files, most
         self._partial = files.directory / f"{image_id}{PARTIAL}"
-        self._out: BinaryIO = open(self._partial, "wb", buffering=0)  # noqa: SIM115 - closed by the context
+        self._out: BinaryIO = open(self._partial, "wb", buffering=0)  # noqa: SIM115 - `close` closes it
         self._inspector = files.inspector(declared) if declared is not None else None
         self._digests = Digests(also) if declared is not None else None
+        self._flusher = Flusher(self._out.fileno()) if files.durable else None
         self.size = 0
 
-    def __enter__(self) -> "Receiver":
-        return self
-
-    def __exit__(self, *why: object) -> None:
+    def close(self) -> None:
+        """Blocks while a flush is under way."""
         if self._digests is not None:
             self._digests.__exit__()
+        if self._flusher is not None:
+            self._flusher.close()
         self._out.close()
         self._partial.unlink(missing_ok=True)
 
@@ -176,20 +214,25 @@ class Receiver:
         self.size += len(data)
         if self._most is not None and self.size > self._most:
             raise TooMuch(self._most)
-        if self._inspector is None or self._digests is None:
-            self._write(data)
-            return
-        self._inspector.feed(data)
-        self._digests.feed(data, lambda: self._write(data))
-
-    def _write(self, data: bytes) -> None:
+        if self._inspector is not None and self._digests is not None:
+            self._inspector.feed(data)
+            self._digests.feed(data)
         rest = memoryview(data)
         while rest:
             rest = rest[self._out.write(rest) :]
+        if self._flusher is not None:
+            self._flusher.wrote(len(data))
+
+    def finish(self) -> None:
+        """All data came: it is hashed when this returns."""
+        if self._digests is not None:
+            self._digests.finish()
 
     def keep(self, target: Path) -> Sums:
         """The data is whole: it gets its name. ImageRefused when the whole is not acceptable."""
         virtual = self._inspector.finish().virtual_size if self._inspector is not None else 0
+        if self._flusher is not None:
+            self._flusher.check()
         self._out.close()
         self._files.keep(self._partial, target)
         return self._digests.sums(self.size, virtual) if self._digests is not None else Sums(self.size, 0, "", "")
@@ -211,7 +254,9 @@ def sum_up(path: Path, inspector: Inspector, also: Watcher | None = None) -> Sum
 def sync(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # directories cannot be synced on every file system
-            os.fsync(fd)
+        os.fsync(fd)
+    except OSError as why:
+        if why.errno != errno.EINVAL:  # directories cannot be synced on every file system
+            raise
     finally:
         os.close(fd)

@@ -4,8 +4,6 @@ Both take a file in pieces and give it out in pieces; what an interrupted copy l
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from configparser import ConfigParser
-from configparser import Error as IniError
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -201,6 +199,9 @@ class S3Store:
 
 def _keys(file: Path, store_id: str) -> dict[str, str]:
     """The section named as the store, else [default]. StoreFault that tells nothing of what is in the file."""
+    from configparser import ConfigParser
+    from configparser import Error as IniError
+
     found = ConfigParser(interpolation=None, default_section="")
     try:
         with open(file) as text:
