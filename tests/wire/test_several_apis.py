@@ -1,5 +1,6 @@
 """Three API processes on one PostgreSQL database: one cloud, whichever is asked, also while one of them dies."""
 
+import base64
 import os
 import threading
 import time
@@ -157,6 +158,66 @@ def test_hosts_are_not_overcommitted(apis: SeveralApis) -> None:
 
 def _settled(servers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return servers if all(s["status"] in ("ACTIVE", "ERROR") for s in servers) else []
+
+
+def test_keys_are_renewed_under_work(apis: SeveralApis) -> None:
+    """Twice: no token is refused by anybody before, during or after, and every process opens what any other sealed."""
+    admins = [apis.client(n, "admin") for n in range(3)]
+    old = [apis.client(n).token for n in range(3)]
+    user = admins[0].get("/identity/v3/auth/tokens", headers={"X-Subject-Token": admins[0].token})["token"]["user"]
+    secrets: dict[str, str] = {}
+    tokens: list[tuple[int, str]] = []
+    ended = threading.Event()
+
+    def work(n: int) -> None:
+        client, i = apis.client(n, "admin"), 0
+        others = [apis.client(m, "admin") for m in range(3)]  # a connection is one thread's
+        while not ended.is_set():
+            client.login()
+            tokens.append((key_of(client.token), client.token))
+            blob, i = f"secret {n} {i}", i + 1
+            body = {"credential": {"type": "cert", "blob": blob, "user_id": user["id"]}}
+            status, _, made = client.call("POST", "/identity/v3/credentials", body)
+            assert status == 201, made
+            secrets[made["credential"]["id"]] = blob
+            for other in others:
+                path, asked = "/identity/v3/auth/tokens", {"X-Subject-Token": client.token}
+                assert other.call("GET", path, None, asked)[0] == 200, f"a token of process {n} is refused"
+
+    def key_in_use() -> int:
+        return min(key_of(apis.client(n, "admin").token) for n in range(3))
+
+    pair = {"tenant_id": admins[0].project_id}
+    ec2 = admins[1].call("POST", f"/identity/v3/users/{user['id']}/credentials/OS-EC2", pair)[2]["credential"]
+    begun = key_in_use()
+    with ThreadPoolExecutor(3) as pool:
+        works = [pool.submit(work, n) for n in range(3)]
+        for turn in (1, 2):
+            status, _, made = admins[turn].call("POST", "/identity/keys")
+            assert (status, made["keys"]["tokens"]) == (202, begun + turn)
+            until(lambda turn=turn: key_in_use() == begun + turn, "every process signs with the new key", 20.0)  # type: ignore[misc]
+        ended.set()
+        for each in works:
+            each.result()
+    assert {number for number, _ in tokens} == {begun, begun + 1, begun + 2}
+    until(lambda: admins[0].get("/identity/keys")["waiting"] == 0, "all is sealed with the newest key")
+    assert len(secrets) > 10
+    for admin in admins:
+        for _, token in tokens:
+            assert admin.call("GET", "/identity/v3/auth/tokens", None, {"X-Subject-Token": token})[0] == 200
+        for token in old:
+            assert admin.call("GET", "/identity/v3/auth/tokens", None, {"X-Subject-Token": token})[0] == 200
+        found = {c["id"]: c["blob"] for c in admin.get("/identity/v3/credentials?type=cert")["credentials"]}
+        assert secrets.items() <= found.items()
+        path = f"/identity/v3/users/{user['id']}/credentials/OS-EC2/{ec2['access']}"
+        assert admin.get(path)["credential"]["secret"] == ec2["secret"]
+    for admin in admins[1:]:
+        assert admin.get("/identity/keys") == admins[0].get("/identity/keys")
+
+
+def key_of(token: str) -> int:
+    """The number of the key that signed it."""
+    return int.from_bytes(base64.urlsafe_b64decode(token[2:6])[:2], "big")
 
 
 def test_one_that_leads_is_killed_and_nothing_is_lost(apis: SeveralApis) -> None:
