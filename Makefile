@@ -20,7 +20,7 @@ help:
 	@echo "make test    the tests; make real: those with real guests and networks (as root); make check: lint, types, house rules; make bench: the promised numbers; make bench-peers: beside real OpenStack; make bench-objects: beside Swift and nginx"
 	@echo "make test-postgres   the tests with every cloud's state on PostgreSQL   (PART=tests/wire/…)"
 	@echo "make kill-farm [SEED=1] [KILLS=20] [DATABASE=postgresql] [REAL=1]   kill -9 at random moments under random work; nothing may be lost"
-	@echo "make conformance [SUITE=smoke] [REAL=1] [UPDATE=1]   OpenStack's own tests, all or one list of tests/conformance/lists; REAL=1: real servers (as root); UPDATE=1: what passes has to pass from now on"
+	@echo "make conformance [SUITE=smoke] [REAL=1] [UPDATE=1] [DATABASE=postgresql]   OpenStack's own tests, all or one list of tests/conformance/lists; REAL=1: real servers (as root); UPDATE=1: what passes has to pass from now on"
 	@echo "make conformance-clients [SUITE=osc-identity]   the functional tests of openstackclient, keystoneclient, glanceclient and openstacksdk: identity and image"
 
 $(VENV)/made:
@@ -97,8 +97,8 @@ TEMPEST := tempest==47.0.0 keystone-tempest-plugin==0.22.0 glance-tempest-plugin
 	.venv-tempest/bin/pip install -q --disable-pip-version-check $(TEMPEST)
 	@touch $@
 
-conformance: $(VENV)/installed .venv-tempest/installed $(if $(REAL),debian)
-	$(BIN)/python tests/conformance/run.py $(SUITE) $(if $(REAL),--real) $(if $(UPDATE),--update)
+conformance: $(VENV)/$(if $(DATABASE),tested,installed) .venv-tempest/installed $(if $(REAL),debian)
+	$(BIN)/python tests/conformance/run.py $(SUITE) $(if $(REAL),--real) $(if $(UPDATE),--update) $(if $(DATABASE),--database $(DATABASE))
 
 # The official clients' own functional tests, unmodified: identity and image.
 .venv-clients/installed: $(VENV)/made tests/conformance/clients.txt

@@ -26,7 +26,8 @@ def free_port() -> int:
 class Cloud:
     """Simulated, or with real servers (as root), with its state in `folder`."""
 
-    def __init__(self, folder: Path, real: bool, settings: str = "") -> None:
+    def __init__(self, folder: Path, real: bool, settings: str = "", database: str = "") -> None:
+        self.database = database  # a URL; "": SQLite in the state directory
         self.folder, self.real, self.token, self.services = folder, real, "", set[str]()
         self.settings = settings.replace("@FOLDER@", str(folder))
         self.port = free_port()
@@ -37,6 +38,8 @@ class Cloud:
             "PYTHONPATH": str(ROOT / "src"),
             "OS_CLIENT_CONFIG_FILE": str(self.folder / "clouds.yaml"),
         }
+        if self.database:
+            environment["NUTSHELL_CLOUD_DATABASE"] = self.database
         command = [sys.executable, "-m", "nutshell.cli", *words, "--state", str(self.folder / "state")]
         subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
 

@@ -52,7 +52,7 @@ def suite_tables() -> list[str]:
     ]
     runs = {(run["suite"], run["where"]): run for run in json.loads((HERE / "results.json").read_text())}
     for suite in suites.SUITES:
-        for where in ("simulated", "real"):
+        for where in suites.WHERE:
             run = runs.get((suite.name, where))
             if run is None:
                 continue
