@@ -195,6 +195,30 @@ def test_a_router_is_taken_from_its_agent_and_given_back(c: Caller) -> None:
     assert c.refused(f"POST /agents/{agent}/l3-routers", other, ADMIN) == (409, "RouterHostedByL3Agent")
 
 
+def test_the_floating_addresses_of_a_router_that_is_not_served_are_down(c: Caller) -> None:
+    c.running.runner.run_once("network-sweep")
+    agent = c.x("GET /agents?agent_type=L3 agent", token=ADMIN)["agents"][0]["id"]
+    router = c.x("GET /routers")["routers"][0]
+    at = f"/routers/{router['id']}"
+    leg = c.x(f"GET /ports?device_id={router['id']}&device_owner=network:router_interface")["ports"][0]
+    outer = router["external_gateway_info"]["network_id"]
+    given = {"floating_network_id": outer, "port_id": c.port(leg["network_id"])["id"]}
+    floating = c.x("POST /floatingips", {"floatingip": given})["floatingip"]["id"]
+
+    def status() -> str:
+        c.running.runner.run_once("network")
+        word: str = c.x(f"GET /floatingips/{floating}")["floatingip"]["status"]
+        return word
+
+    assert status() == "ACTIVE"
+    c.x(f"DELETE /agents/{agent}/l3-routers/{router['id']}", token=ADMIN)
+    assert status() == "DOWN"
+    c.x(f"POST /agents/{agent}/l3-routers", {"router_id": router["id"]}, ADMIN)
+    assert status() == "ACTIVE"
+    c.x(f"PUT {at}", {"router": {"admin_state_up": False}})
+    assert status() == "DOWN"
+
+
 def test_a_networks_revision_counts_its_subnets(c: Caller) -> None:
     network, subnet = c.net()
     seen = [network["revision_number"]]

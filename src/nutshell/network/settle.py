@@ -126,8 +126,9 @@ def made(tx: Tx, rows: Sequence[Any]) -> None:
             _active(tx, tx.find(Port, network_id=row.id, device_owner="network:dhcp", status="DOWN"))
         elif isinstance(row, Router):
             _active(tx, tx.find(Port, device_id=row.id, device_owner=[INTERFACE, GATEWAY], status="DOWN"))
-            for floating in tx.find(FloatingIp, router_id=row.id, status="DOWN"):
-                tx.put(floating, status="ACTIVE", touch=False)
+            was, now = ("DOWN", "ACTIVE") if row.admin_state_up and row.hosted else ("ACTIVE", "DOWN")
+            for floating in tx.find(FloatingIp, router_id=row.id, status=was):
+                tx.put(floating, status=now, touch=False)
 
 
 def _active(tx: Tx, ports: Sequence[Port]) -> None:
