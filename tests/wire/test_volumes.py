@@ -1,6 +1,7 @@
 """The volume service as its clients meet it."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,34 @@ def test_listing(any_cloud: app.Running) -> None:
     for bad in ("limit=x", "sort=nope:asc", "bootable=maybe"):
         assert call(cloud, "GET", f"/volumes?{bad}").status_code == 400, bad
     assert call(cloud, "GET", "/volumes?marker=none").status_code == 404
+
+
+def test_an_image_of_a_server_on_a_volume_stands_for_its_snapshot(cloud: app.Running) -> None:
+    from nutshell.image.port import Images
+
+    port = cloud.cloud.port(Images)
+    disk = make(cloud, size=2)["id"]
+    body = {"snapshot": {"volume_id": disk, "name": "s"}}
+    snapshot = call(cloud, "POST", "/snapshots", json=body).json()["snapshot"]["id"]
+    wait(cloud, snapshot, kind="snapshot")
+
+    def image(mapping: str) -> str:
+        inside = {"block_device_mapping": mapping, "bdm_v2": "True"}
+        made: str = cloud.cloud.write(
+            lambda tx: port.create(tx, toy_who(MEMBER), name="i", disk_format="raw", properties=inside)
+        )
+        port.staging_path(made).write_bytes(b"")
+        port.complete(made)
+        return made
+
+    part = {"source_type": "snapshot", "boot_index": 0}
+    ours, strange = (image(json.dumps([{**part, "snapshot_id": i}])) for i in (snapshot, "nobody"))
+    volume = make(cloud, size=2, imageRef=ours)
+    assert volume["snapshot_id"] == snapshot
+    asked = {"volume": {"size": 2, "imageRef": strange}}
+    assert call(cloud, "POST", "/volumes", json=asked).status_code == 404
+    asked["volume"]["imageRef"] = image("{not json")
+    assert call(cloud, "POST", "/volumes", json=asked).status_code == 400
 
 
 def test_a_volume_from_an_image_is_bootable_and_knows_it(cloud: app.Running) -> None:

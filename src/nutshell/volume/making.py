@@ -1,5 +1,6 @@
 """How a volume begins and ends: the checks and the rows, for this service's users and for other services."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -110,6 +111,20 @@ def find_source(cloud: Cloud, tx: Tx, who: Who, wish: Wish) -> Source:
     if wish.image_id:
         return _of_image(cloud, tx, who, wish.image_id)
     return Source()
+
+
+def boot_snapshot(cloud: Cloud, tx: Tx, who: Who, image_id: str) -> str | None:
+    """The snapshot that an image of a server that booted from a volume names; None for an image with data."""
+    image = cloud.port(Images).find(tx, who, image_id)
+    inside = image.properties.get("block_device_mapping") if image else None
+    if not inside:
+        return None
+    try:  # users may write this property too
+        items = json.loads(inside) if isinstance(inside, str) else inside
+        roots = [i for i in items if i.get("source_type") == "snapshot" and i.get("boot_index") == 0]
+        return str(roots[0]["snapshot_id"]) if roots else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise BadRequest("The image's property block_device_mapping is not valid.") from None
 
 
 def _like(origin: Volume | None, size: int) -> Source:

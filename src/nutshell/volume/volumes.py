@@ -14,7 +14,8 @@ from nutshell.core.resource import field
 from nutshell.core.schema import Body
 from nutshell.core.service import Answer, Ask
 from nutshell.core.store import Tx
-from nutshell.volume.making import Wish, delete, make
+from nutshell.core.versions import Span
+from nutshell.volume.making import Wish, boot_snapshot, delete, make
 from nutshell.volume.service import (
     InvalidInput,
     check_metadata,
@@ -232,14 +233,17 @@ def create(ask: Ask[Any]) -> Volume:
     for name in ("consistencygroup_id", "group_id"):
         if given.get(name):
             raise NotFound(kind=name.removesuffix("_id").capitalize(), id=given[name])
+    image_id = (given.get("image_ref") or given.get("image_id") or "").rpartition("/")[2] or None
+    from_server = image_id and not given.get("snapshot_id") and ask.at in Span.of("3.46", "")
+    boots = boot_snapshot(ask.cloud, ask.tx, ask.who, image_id) if image_id and from_server else None
     wish = Wish(
         size=given.get("size"),
         name=text(given.get("name", given.get("display_name")), "name"),
         description=text(given.get("description", given.get("display_description")), "description"),
         metadata=check_metadata(given.get("metadata")),
         volume_type=given.get("volume_type") or None,
-        image_id=(given.get("image_ref") or given.get("image_id") or "").rpartition("/")[2] or None,
-        snapshot_id=given.get("snapshot_id"),
+        image_id=None if boots else image_id,
+        snapshot_id=boots or given.get("snapshot_id"),
         source_volid=given.get("source_volid"),
         zone=given.get("availability_zone") or None,
     )
