@@ -58,6 +58,9 @@ LAX = {
     "image.images_manifest_file": "@MANIFEST@",
     "image-feature-enabled.store_weight_enabled": "true",
 }
+# Tests that list images upload noise and call it by any format.
+ANY_DATA = "[image]\nrequire_format_match = false\n"
+LYING = {"image-feature-enabled.image_format_enforcement": "false"}
 PASSWORDS = "[identity]\nlockout_attempts = 2\nlockout_duration_s = 5\npassword_history = 2\n"
 RULES = {
     "identity-feature-enabled.security_compliance": "true",
@@ -78,7 +81,7 @@ SUITES = (
     Suite("scenario", f"{TEMPEST}, scenarios"),
     Suite("serial", f"{TEMPEST}, tests that run alone", serial=True),
     Suite("smoke", f"{TEMPEST}, smoke"),
-    Suite("interop-compute", "interop guideline 2020.06, compute"),
+    Suite("interop-compute", "interop guideline 2020.06, compute", settings=ANY_DATA, flags=LYING),
     Suite("interop-storage", "interop guideline 2020.06, storage", "object-store"),
     Suite("interop-dns", "interop guideline 2020.06, DNS", "dns", installed=False),
     Suite("interop-orchestration", "interop guideline 2020.06, orchestration", "orchestration", installed=False),
