@@ -154,6 +154,24 @@ def test_an_image_of_a_server_on_a_volume_stands_for_its_snapshot(cloud: app.Run
     assert call(cloud, "POST", "/volumes", json=asked).status_code == 400
 
 
+def test_of_a_type_users_see_what_is_for_them(cloud: app.Running) -> None:
+    specs = {"multiattach": "<is> False", "volume_backend_name": "secret"}
+    body = {"volume_type": {"name": "t", "extra_specs": specs}}
+    kind = call(cloud, "POST", "/types", ADMIN, json=body).json()["volume_type"]["id"]
+    for token, seen in (
+        (ADMIN, specs),
+        (MEMBER, {"multiattach": "<is> False"}),
+        (READER, {"multiattach": "<is> False"}),
+    ):
+        assert call(cloud, "GET", f"/types/{kind}", token).json()["volume_type"]["extra_specs"] == seen
+        listed = call(cloud, "GET", "/types", token).json()["volume_types"]
+        assert [t["extra_specs"] for t in listed if t["id"] == kind] == [seen]
+        assert call(cloud, "GET", f"/types/{kind}/extra_specs", token).json()["extra_specs"] == seen
+        for key in specs:
+            status = call(cloud, "GET", f"/types/{kind}/extra_specs/{key}", token).status_code
+            assert status == (200 if key in seen else 404)
+
+
 def test_a_volume_from_an_image_is_bootable_and_knows_it(cloud: app.Running) -> None:
     from nutshell.image.port import Images
 

@@ -27,9 +27,16 @@ class InUse(BadRequest):
     """Volume Type {id} deletion is not allowed with volumes present with the type."""
 
 
-@VolumeType.shows("extra_specs", see="volume_extension:access_types_extra_specs")
-def extra_specs(row: VolumeType, ctx: Context) -> dict[str, str]:
-    if ctx.may(f"{SPECS}:read_sensitive", row):
+@VolumeType.shows("extra_specs")
+def extra_specs(row: VolumeType, ctx: Context) -> Any:
+    if not ctx.ask.may("volume_extension:access_types_extra_specs", _everybody(ctx.ask)):
+        return OMIT
+    return _shown_specs(ctx.ask, row)
+
+
+def _shown_specs(ask: Ask[Any], row: VolumeType) -> dict[str, str]:
+    """Those that are for users, and all for those who may read all."""
+    if ask.may(f"{SPECS}:read_sensitive", {}):
         return row.extra_specs
     return {k: v for k, v in row.extra_specs.items() if k in USER_VISIBLE}
 
@@ -174,11 +181,7 @@ def remove(ask: Ask[VolumeType]) -> None:
 
 @volume.verb(VolumeType, "specs", rule=f"{SPECS}:index", method="GET", path="/{id}/extra_specs", against=_everybody)
 def list_specs(ask: Ask[VolumeType]) -> Answer:
-    row = _visible(ask)
-    shown = row.extra_specs
-    if not ask.may(f"{SPECS}:read_sensitive", {}):
-        shown = {k: v for k, v in shown.items() if k in USER_VISIBLE}
-    return Answer(200, {"extra_specs": shown})
+    return Answer(200, {"extra_specs": _shown_specs(ask, _visible(ask))})
 
 
 @volume.verb(VolumeType, "add_specs", rule=f"{SPECS}:create", method="POST", path="/{id}/extra_specs", http=200)
@@ -201,9 +204,10 @@ def _spec(ask: Ask[VolumeType]) -> str:
 @volume.verb(VolumeType, "show_spec", rule=f"{SPECS}:show", method="GET", path="/{id}/extra_specs/{key}",
              against=_everybody)  # fmt: skip
 def show_spec(ask: Ask[VolumeType]) -> Answer:
-    _visible(ask)
-    key = _spec(ask)
-    return Answer(200, {key: ask.target.extra_specs[key]})
+    shown, key = _shown_specs(ask, _visible(ask)), ask.params["key"]
+    if key not in shown:
+        raise NotFound(kind=f"Volume Type {ask.target.id} extra spec", id=key)
+    return Answer(200, {key: shown[key]})
 
 
 @volume.verb(VolumeType, "set_spec", rule=f"{SPECS}:update", method="PUT", path="/{id}/extra_specs/{key}", http=200)
