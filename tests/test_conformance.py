@@ -31,10 +31,9 @@ def test_the_figures_are_of_suites_there_are() -> None:
 
 
 def test_every_reason_is_about_some_test() -> None:
-    ids = [i for s in suites.SUITES for i in s.ids()]
-    for suite in suites.SUITES:
-        for pattern in {**suites.expected(suite.name, False), **suites.expected(suite.name, True)}:
-            assert any(suites.reason_of(i, {pattern: "x"}) for i in ids), pattern
+    ids = {i for s in suites.SUITES for i in s.ids()}
+    said = {p for s in suites.SUITES for real in (False, True) for p in suites.expected(s.name, real)}
+    assert [p for p in sorted(said) if not any(suites.reason_of(i, {p: "x"}) for i in ids)] == []
 
 
 @pytest.mark.parametrize("run", json.loads(RESULTS.read_text()), ids=lambda run: f"{run['suite']}-{run['where']}")
