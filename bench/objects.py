@@ -1,12 +1,13 @@
 """The object store beside real Swift and nginx, in one run: rates, listings, memory (as root).
 
-python bench/objects.py [--seconds 5] [--names 10000] [--without-peers]
+python bench/objects.py [--seconds 5] [--names 10000] [--million 1000000] [--without-peers]
 Ours flushes bytes and index before it answers a PUT (a real cloud, one device); Swift as bench/peers/swift_peer.py
 says; nginx serves files of the same sizes. One client process on the same machine, keep-alive connections.
 """
 
 import argparse
 import asyncio
+import hashlib
 import http.client
 import json
 import os
@@ -14,9 +15,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -153,6 +155,71 @@ async def listing(store: Store, names: int) -> dict[str, float]:
     return {f"a page at the end of {names:,} names, ms": statistics.median(taken)}
 
 
+PAGES = {
+    "from a marker": "marker=f{at:07d}/",
+    "with a prefix": "prefix=f{at:07d}/",
+    "up to an end_marker": "marker=f{at:07d}/&end_marker=f{last:07d}/",
+    "in reverse": "reverse=true&marker=f{last:07d}/",
+    "folders": "delimiter=/",
+    "folders from a marker": "delimiter=/&marker=f{at:07d}/",
+    "folders in reverse": "delimiter=/&reverse=true&marker=f{last:07d}/",
+}
+IN_A_FOLDER = 50
+
+
+def fill(state: Path, account: str, sizes: Sequence[int]) -> None:
+    """Containers `names-SIZE` of a stopped cloud, with the rows that PUTs of empty objects make."""
+    from nutshell.object_store.engine.devices import Policy
+    from nutshell.object_store.engine.local import EngineSettings, LocalEngine
+    from nutshell.object_store.rows import ContainerRow, ObjectRow, stamp
+
+    directory = state / "objects"
+    engine = LocalEngine(EngineSettings(directory, [Policy(0, "standard", 2), Policy(1, "silver", 1)]))
+    empty = hashlib.md5(b"").hexdigest()
+
+    def contain(index: Any, size: int) -> ContainerRow:
+        row = ContainerRow(index.new_id(), index.account(account).id, f"names-{size}", 0, stamp(), stamp(), {})
+        index.put_container(row)
+        return row
+
+    def some(index: Any, container: int, numbers: range) -> None:
+        now = stamp()
+        for n in numbers:
+            name = f"f{n // IN_A_FOLDER:07d}/n{n:08d}"
+            index.put_object(ObjectRow(container, name, now, 0, empty, "application/octet-stream", 0, {}), None)
+
+    for size in sizes:
+        container = engine.change_now(lambda i: contain(i, size)).id  # noqa: B023 - called at once
+        for at in range(0, size, 5000):
+            numbers = range(at, min(size, at + 5000))
+            engine.change_now(lambda i: some(i, container, numbers))  # noqa: B023 - called at once
+    engine.close()
+    owner = directory.stat()
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
+async def pages(store: Store, sizes: Sequence[int]) -> dict[str, float]:
+    """Pages of 50 names or folders, in milliseconds, in the middle of so many."""
+    connection = Connection(store)
+    await connection.open()
+    out = {}
+    for what, query in PAGES.items():
+        for size in sizes:
+            at = size // IN_A_FOLDER // 2
+            asked = query.format(at=at, last=at + 1) if "delimiter" not in query else query.format(at=0, last=at * 2)
+            taken = []
+            for _ in range(31):
+                began = time.perf_counter()
+                await connection.send("GET", f"/names-{size}?format=json&limit=20&{asked}")
+                taken.append((time.perf_counter() - began) * 1000)
+            if connection.status != 200:
+                raise RuntimeError(f"{what}: {connection.status}")
+            out[f"20 of {size:,}, {what}, ms"] = statistics.median(taken)
+    connection.close()
+    return out
+
+
 async def measure(store: Store, seconds: float, names: int) -> dict[str, float]:
     connection = Connection(store)
     await connection.open()
@@ -204,23 +271,30 @@ def peers(seconds: float, names: int) -> list[dict[str, float]]:
         subprocess.run([*command, "stop"], check=False, stdout=subprocess.DEVNULL)
 
 
-def ours(seconds: float, names: int) -> tuple[dict[str, float], float]:
-    """Our figures, and the memory after them."""
+def ours(seconds: float, names: int, million: int) -> tuple[dict[str, float], float]:
+    """Our figures, and the memory after them. `million`: how many names the pages are looked up among."""
     with cloud(simulate=False) as (base, state):
         client = admin(base, state)
         store = Store("nutshell", f"{base}/object-store/v1/AUTH_{client.project_id}", client.token)
         found = asyncio.run(measure(store, seconds, names))
         pids = json.loads(nutshell("status", "--json", "--state", str(state)).stdout)["pids"]
-        return found, pss_mib(list(pids.values()) if isinstance(pids, dict) else pids)
+        memory = pss_mib(list(pids.values()) if isinstance(pids, dict) else pids)
+        if million:
+            nutshell("down", "--state", str(state))
+            fill(state, f"AUTH_{client.project_id}", (1000, million))
+            nutshell("up", "--state", str(state), "--port", str(store.address[1]))
+            found |= asyncio.run(pages(store, (1000, million)))
+        return found, memory
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--names", type=int, default=10_000, help="in the listing")
+    parser.add_argument("--million", type=int, default=1_000_000, help="names that pages are looked up among; 0: none")
     parser.add_argument("--without-peers", action="store_true")
     given = parser.parse_args()
-    mine, memory = ours(given.seconds, given.names)
+    mine, memory = ours(given.seconds, given.names, given.million)
     print("ours: " + ", ".join(f"{k}: {v:.4g}" for k, v in mine.items()), f"{memory:.0f} MiB", flush=True)
     columns = [{}, {}] if given.without_peers else peers(given.seconds, given.names)
     print(

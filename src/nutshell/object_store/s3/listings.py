@@ -52,8 +52,9 @@ def page_of(index: Index, bucket: Bucket, prefix: str, delimiter: str, after: st
         at = after.find(delimiter, len(prefix))
         if at >= 0 and after == after[: at + len(delimiter)]:
             after += LAST
+    batch = 1 if delimiter else limit + 1  # behind a folder another is likely
     while True:
-        want = limit + 1 - len(page.rows) - len(page.folders)
+        want = min(batch, limit + 1 - len(page.rows) - len(page.folders))
         rows = index.list_objects(bucket.row.id, after=after, until="", prefix=prefix, limit=want, reverse=False)
         jumped = False
         for row in rows:
@@ -70,8 +71,9 @@ def page_of(index: Index, bucket: Bucket, prefix: str, delimiter: str, after: st
             page.rows.append((row, True))
             page.last = (row.name, "")
             after = row.name
-        if not jumped:
+        if not jumped and len(rows) < want:
             return page
+        batch = 1 if jumped else batch * 4
 
 
 async def list_objects(site: Site, req: Request) -> Answer:
@@ -171,20 +173,24 @@ def _before(name: str) -> str:
 
 
 def _present(index: Any, bucket: Bucket, prefix: str, after: str) -> Iterator[ObjectRow]:
+    batch = 2  # often only the first is wanted
     while True:
-        rows = index.list_objects(bucket.row.id, after=after, until="", prefix=prefix, limit=MOST, reverse=False)
+        rows = index.list_objects(bucket.row.id, after=after, until="", prefix=prefix, limit=batch, reverse=False)
         yield from rows
-        if len(rows) < MOST:
+        if len(rows) < batch:
             return
+        batch = min(MOST, batch * 8)
         after = rows[-1].name
 
 
 def _past(index: Any, bucket: Bucket, prefix: str, after: tuple[str, int]) -> Iterator[ObjectRow]:
+    batch = 2
     while True:
-        rows = index.list_versions(bucket.row.id, after=after, prefix=prefix, limit=MOST)
+        rows = index.list_versions(bucket.row.id, after=after, prefix=prefix, limit=batch)
         yield from rows
-        if len(rows) < MOST:
+        if len(rows) < batch:
             return
+        batch = min(MOST, batch * 8)
         after = (rows[-1].name, rows[-1].version)
 
 
@@ -241,21 +247,24 @@ def _versions_page(index: Any, bucket: Bucket, cut: tuple[str, str], marker: tup
     if marker[1]:
         after = (marker[0], _marked(index, bucket, *marker))
     seen = {marker[0]} if marker[0] and marker[1] else set()
-    for row, present in all_versions(index, bucket, prefix, after):
-        at = row.name.find(delimiter, len(prefix)) if delimiter else -1
-        folder = row.name[: at + len(delimiter)] if at >= 0 else ""
-        if folder and (
-            folder in page.folders or (marker[0].startswith(folder) and not marker[1] and marker[0] == folder)
-        ):
-            continue
-        if len(page.rows) + len(page.folders) >= limit:
-            page.truncated = True
-            return page
-        if folder:
-            page.folders.append(folder)
-            page.last = (folder, "")
-        else:
+    folded = delimiter and marker[0].startswith(prefix) and marker[0].find(delimiter, len(prefix)) >= 0
+    if folded and marker[1] in ("", "null") and marker[0].endswith(delimiter):
+        after = (marker[0] + LAST, 0)  # the page before ended with this folder
+    while True:
+        jumped = False
+        for row, present in all_versions(index, bucket, prefix, after):
+            if len(page.rows) + len(page.folders) >= limit:
+                page.truncated = True
+                return page
+            at = row.name.find(delimiter, len(prefix)) if delimiter else -1
+            if at >= 0:
+                folder = row.name[: at + len(delimiter)]
+                page.folders.append(folder)
+                page.last = (folder, "")
+                after, jumped = (folder + LAST, 0), True
+                break
             page.rows.append((row, present or row.name not in seen))
-            page.last = (row.name, versions.version_id(row))
             seen.add(row.name)
-    return page
+            page.last = (row.name, versions.version_id(row))
+        if not jumped:
+            return page

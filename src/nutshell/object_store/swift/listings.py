@@ -95,7 +95,7 @@ def walk(
     if not delimiter:
         return list(page(after, until, prefix, limit))
     out: list[Any] = []
-    batch = min(limit, 500)
+    batch = 1  # behind a folder another is likely; rows among rows are read by the hundred
     while len(out) < limit:
         rows = page(after, until, prefix, batch)
         jumped = False
@@ -117,6 +117,7 @@ def walk(
                 break
         if not jumped and len(rows) < batch:
             break
+        batch = 1 if jumped else min(batch * 4, limit, 500)
     return out[:limit]
 
 

@@ -94,8 +94,10 @@ def _entries(site: Site, req: Request, row: ContainerRow, after: tuple[str, int]
     out: list[dict[str, Any]] = []
     folders: set[str] = set()
     latest = ""
+    batch = 1 if delimiter else limit + 1  # behind a folder another is likely
     while len(out) < limit:
-        page = _page(site, row, after, prefix, limit + 1, reverse)
+        page = _page(site, row, after, prefix, batch, reverse)
+        jumped = False
         for one, current in page:
             after = (one.name, one.version or one.ts)
             cut = one.name.find(delimiter, len(prefix)) if delimiter else -1
@@ -104,13 +106,15 @@ def _entries(site: Site, req: Request, row: ContainerRow, after: tuple[str, int]
                 if folder not in folders:
                     folders.add(folder)
                     out.append({"subdir": folder})
-            else:
-                out.append(_entry(site, row, one, current, (one.name != latest, reverse)))
-                latest = one.name
+                after, jumped = (folder if reverse else folder + listings.LAST, 0), True
+                break
+            out.append(_entry(site, row, one, current, (one.name != latest, reverse)))
+            latest = one.name
             if len(out) >= limit:
                 break
-        if len(page) <= limit:
+        if not jumped and len(page) < batch:
             break
+        batch = 1 if jumped else min(batch * 4, limit + 1)
     return out[:limit]
 
 
