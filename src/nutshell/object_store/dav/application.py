@@ -28,7 +28,7 @@ from nutshell.object_store.dav.locks import KeptLocks
 from nutshell.object_store.dav.resources import STAND_INS, Provider
 from nutshell.object_store.dav.share import Failure, Share, handled, place_of
 from nutshell.object_store.dav.signing_in import Doorkeeper, pair_in
-from nutshell.object_store.sockets import pieces_of, send_answer
+from nutshell.object_store.sockets import ClientSlow, patient, pieces_of, send_answer
 from nutshell.object_store.swift.messages import ClientLeft, Refusal, Request, Response, plain
 from nutshell.object_store.swift.site import Site
 
@@ -90,6 +90,8 @@ class Application:
         started, request_id = time.perf_counter(), "req-" + str(uuid.uuid4())
         headers = {k.decode("latin1").lower(): v.decode("latin1") for k, v in scope["headers"]}
         path, who = "", Who()
+        patience_s = self.site.config.client_timeout_s
+        receive = patient(receive, patience_s)
         try:
             path = path_in(scope)
             if scope["method"] == "OPTIONS":
@@ -105,11 +107,13 @@ class Application:
             answer = plain(why.http, str(why), {k.lower(): v for k, v in why.headers.items()})
         except Unauthorized:
             answer = plain(401, headers=CHALLENGE)
+        except ClientSlow:
+            answer = plain(408)
         except Exception:
             log.exception("%s %s failed", request_id, scope["method"])
             answer = plain(500)
         answer.headers["x-openstack-request-id"] = request_id
-        sent = await send_answer(scope["method"], answer, send, lambda text: text.encode("latin1", "replace"))
+        sent = await send_answer(scope["method"], answer, send, _latin1, patience_s)
         self.site.cloud.port(Traces).finished(
             None, request_id, scope["method"], MOUNT + path, answer.status, time.perf_counter() - started, sent,
             "object_store", who,
@@ -192,6 +196,10 @@ def refused(why: DAVError) -> Response:
             body.encode() if isinstance(body, str) else body,
         )
     return plain(why.value, why.context_info or "")
+
+
+def _latin1(text: str) -> bytes:
+    return text.encode("latin1", "replace")
 
 
 def path_in(scope: t.Any) -> str:

@@ -14,6 +14,7 @@ import msgspec
 
 from nutshell.object_store.errors import EngineError, NoRoom
 from nutshell.object_store.rows import ObjectRow
+from nutshell.object_store.sockets import ClientSlow
 from nutshell.object_store.swift.messages import ClientLeft, Refusal, Request, Response, plain
 from nutshell.object_store.swift.site import Site
 
@@ -77,6 +78,8 @@ async def handled(site: Site, req: Request) -> Response:
         return why.response()
     except ClientLeft:
         return plain(499)
+    except ClientSlow:
+        return plain(408)
     except NoRoom:
         return plain(507)
     except EngineError:
