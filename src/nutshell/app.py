@@ -90,6 +90,7 @@ class Running:
     traces: Traces
 
     def close(self) -> None:
+        self.traces.flush()
         self.runner.stop()
         self.cloud.threads.shutdown(cancel_futures=True)
         self.cloud.hashing.shutdown(cancel_futures=True)

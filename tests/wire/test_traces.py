@@ -170,7 +170,7 @@ def test_a_collector_that_is_away_holds_up_nothing(tmp_path: Path) -> None:
     for n in range(50):
         entry = {"at": 1.0, "ms": 1.0, "method": "GET", "path": "/", "status": 200, "service": "", "verb": "",
                  "user_id": "", "project_id": "", "sql": 0, "sql_ms": 0, "request_id": f"req-{n}"}  # fmt: skip
-        ring.request(entry, None, None)
+        ring.request(f"req-{n}", json.dumps(entry).encode(), None, None)
     exporter.close()
     assert exporter.sent == 0
     assert exporter.dropped >= 50

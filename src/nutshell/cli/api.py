@@ -16,25 +16,28 @@ from nutshell.cli.warm import hear
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line. What is JSON already (the access log) stands in it as it is."""
+    """One JSON object a line. The access log's come many at once, as JSON already."""
 
     def __init__(self) -> None:
         super().__init__()
         self._stamp = (0, "")  # most lines are of the second of the line before
 
     def format(self, record: logging.LogRecord) -> str:
-        said = record.getMessage()
-        second, text = self._stamp
-        if int(record.created) != second:
-            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            self._stamp = (int(record.created), text)
-        at, level = f"{text}.{int(record.msecs):03}Z", record.levelname.lower()
-        if said.startswith("{") and said.endswith("}"):
-            return f'{{"at": "{at}", "level": "{level}", "log": "{record.name}", "request": {said}}}'
-        line: dict[str, object] = {"at": at, "level": level, "log": record.name, "message": said}
+        level = record.levelname.lower()
+        if isinstance(record.msg, list):  # core/trace.py, Entries
+            head = f'", "level": "{level}", "log": "{record.name}", "request": '
+            return "\n".join([f'{{"at": "{self._at(at)}{head}{said.decode()}}}' for at, said in record.msg])
+        line: dict[str, object] = {"at": self._at(record.created), "level": level, "log": record.name}
+        line["message"] = record.getMessage()
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)
+
+    def _at(self, seconds: float) -> str:
+        second = int(seconds)
+        if second != self._stamp[0]:
+            self._stamp = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
+        return f"{self._stamp[1]}.{int(seconds % 1 * 1000):03}Z"
 
 
 def log_to_stderr(level: str) -> None:

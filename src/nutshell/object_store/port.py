@@ -57,6 +57,10 @@ class Index(Protocol):
 
     def blob(self, blob_id: int) -> Blob | None: ...
 
+    def stored(self, container_id: int, name: str) -> tuple[ObjectRow, Blob | None] | None:
+        """An object with its bytes, None where it has none."""
+        ...
+
     def account_usage(self, account_id: int) -> Mapping[int, Usage]:
         """By policy."""
         ...

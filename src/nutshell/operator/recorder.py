@@ -55,7 +55,8 @@ class Trace:
     long after they were made cost each request more than packing does."""
 
     request_id: str
-    packed: bytes = b""  # (the access log's entry, the marks); empty until it is answered
+    packed: bytes = b""  # the access log's entry; empty until it is answered
+    marks: bytes = b""
     rule: str = ""
     roles: frozenset[str] = frozenset()
     refused: Exception | None = None
@@ -71,15 +72,16 @@ class Trace:
     @property
     def entry(self) -> dict[str, Any]:
         """The access log's entry; empty until it is answered."""
-        return self.unpacked()[0]
+        return ENTRY(self.packed) if self.packed else {}
 
     def unpacked(self) -> tuple[dict[str, Any], list[tuple[str, float]]]:
         """(the access log's entry, the marks)."""
-        return UNPACK(self.packed) if self.packed else ({}, [])
+        return self.entry, MARKS(self.marks) if self.marks else []
 
 
 PACK = msgspec.msgpack.Encoder().encode
-UNPACK = msgspec.msgpack.Decoder(tuple[dict[str, Any], list[tuple[str, float]]]).decode
+MARKS = msgspec.msgpack.Decoder(list[tuple[str, float]]).decode
+ENTRY = msgspec.json.Decoder(dict[str, Any]).decode
 Finished = Callable[[Trace], None]
 Noted = Callable[[Trace, Note], None]
 
@@ -114,10 +116,11 @@ class Ring:
 
     # -- told
 
-    def request(self, entry: dict[str, Any], ask: Ask[Any] | None, refused: Exception | None) -> None:
-        trace = self._need(entry["request_id"])
-        trace.packed = PACK((entry, () if ask is None else ask.marks))
+    def request(self, request_id: str, entry: bytes, ask: Ask[Any] | None, refused: Exception | None) -> None:
+        trace = self._traces.get(request_id) or self._need(request_id)
+        trace.packed = entry
         if ask is not None:
+            trace.marks = PACK(ask.marks)
             trace.rule, trace.roles = ask.route.rule or "", ask.who.roles
             trace.parent = ask.headers.get("traceparent", "")
         if refused is not None:

@@ -13,6 +13,10 @@ ENCODER = msgspec.msgpack.Encoder()
 _META = msgspec.msgpack.Decoder(dict[str, str])
 _SHOWN = msgspec.msgpack.Decoder(dict[str, Any])
 _PLACES = msgspec.msgpack.Decoder(list[Place])
+STORED = (
+    f"SELECT {', '.join('o.' + c for c in OBJECT.split(', '))}, b.id, b.refs, b.size, b.sums, b.places, b.policy,"
+    " b.key, b.sealed FROM objects o LEFT JOIN blobs b ON b.id = o.blob WHERE o.container=? AND o.name=?"
+)
 NOTHING = ENCODER.encode({})
 
 
@@ -91,6 +95,15 @@ class Reader:
     def object(self, container_id: int, name: str) -> ObjectRow | None:
         row = self._sql(f"SELECT {OBJECT} FROM objects WHERE container=? AND name=?", (container_id, name)).fetchone()
         return object_row(row) if row else None
+
+    def stored(self, container_id: int, name: str) -> tuple[ObjectRow, Blob | None] | None:
+        """As `object`, with its blob: in one look."""
+        row = self._sql(STORED, (container_id, name)).fetchone()
+        if row is None:
+            return None
+        b = row[12:]
+        blob = Blob(b[0], b[1], b[2], b[3], _PLACES.decode(b[4]), b[5], b[6], b[7]) if b[0] is not None else None
+        return object_row(row), blob
 
     def version(self, container_id: int, name: str, version: int) -> ObjectRow | None:
         row = self._sql(

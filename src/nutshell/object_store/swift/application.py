@@ -13,6 +13,7 @@ from nutshell.object_store.errors import EngineError, NoRoom
 from nutshell.object_store.sockets import ClientSlow, patient, send_answer
 from nutshell.object_store.swift import accounts, containers, reads, writes
 from nutshell.object_store.swift.authorize import authenticate
+from nutshell.object_store.swift.direct import shortly
 from nutshell.object_store.swift.messages import ClientLeft, Refusal, Request, Response, plain, unquote
 from nutshell.object_store.swift.pipeline import assemble
 from nutshell.object_store.swift.site import Site
@@ -72,7 +73,7 @@ class Application:
     async def _answer(self, req: Request) -> Response:
         try:
             authenticate(self.site.cloud, req)
-            return await self._run(req)
+            return await shortly(self.site, req) or await self._run(req)
         except Refusal as why:
             return why.response()
         except ClientLeft:
@@ -122,8 +123,7 @@ def read_request(cloud: Cloud, scope: Scope, receive: t.Any, trans_id: str) -> R
                 value.encode()
             except UnicodeEncodeError:
                 raise Refusal(412, "Invalid UTF8 or contains NULL") from None
-    names = [unquote(p) for p in parts[1:]] + [""] * 4
-    version, account, container, obj = names[:4]
+    version, account, container, obj = ([unquote(p) for p in parts[1:]] + ["", "", "", ""])[:4]
     if len(parts) > 3 and not container and obj:
         raise Refusal(404)
     fixed = cloud.settings[CloudConfig].endpoint

@@ -1,6 +1,6 @@
 """Swift's limits on names and metadata, and times in headers (Object Storage API, "constraints")."""
 
-import math
+import functools
 import re
 from collections.abc import Mapping
 from email.utils import formatdate
@@ -117,7 +117,12 @@ def _bounded(at: int) -> int:
 
 def http_time(ticks: int) -> str:
     """Last-Modified: rounded up, so that it is never before the change."""
-    return formatdate(math.ceil(ticks / TICKS), usegmt=True)
+    return _date(-(-ticks // TICKS))
+
+
+@functools.lru_cache(1024)
+def _date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
 
 
 def iso_time(ticks: int) -> str:

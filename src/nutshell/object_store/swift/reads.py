@@ -30,15 +30,17 @@ async def get(site: Site, req: Request) -> Response:
     """GET and HEAD. `answer.row` is the object's row, for the filters above."""
     _, container = site.container(req)
     row: ObjectRow | None = req.notes.get("row")
+    blob: Blob | None = None
     if row is None:
-        row = site.engine.read(lambda i: i.object(container.id, req.obj))
+        found = req.notes.get("stored") or site.engine.read(lambda i: i.stored(container.id, req.obj))
+        row, blob = found or (None, None)
     if row is None or (row.delete_at and row.delete_at <= site.cloud.clock.now() and not req.notes.get("expired")):
         raise Refusal(404)
-    return respond(site, req, row)
+    return respond(site, req, row, blob)
 
 
-def respond(site: Site, req: Request, row: ObjectRow) -> Response:
-    """The answer for a row: conditions, ranges, bytes."""
+def respond(site: Site, req: Request, row: ObjectRow, blob: Blob | None) -> Response:
+    """The answer for a row: conditions, ranges, bytes. `blob`: its bytes, if they were looked up already."""
     headers = headers_of(row)
     itself = {"slo": ("multipart-manifest", "get"), "symlink": ("symlink", "get")}.get(row.kind)
     if itself is None and "x-object-manifest" in row.meta:
@@ -53,7 +55,8 @@ def respond(site: Site, req: Request, row: ObjectRow) -> Response:
         answer = plain(failed, headers=_few(headers) if failed == 304 else known)
         answer.row = row
         return answer
-    blob: Blob | None = site.engine.read(lambda i: i.blob(row.blob)) if row.blob else None
+    if row.blob and blob is None:
+        blob = site.engine.read(lambda i: i.blob(row.blob))
     size = blob.size if blob is not None else 0
     whole = _at_once(site, req, headers, blob)
     if whole is not None:

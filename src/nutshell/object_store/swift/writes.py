@@ -67,9 +67,10 @@ def check_put(site: Site, req: Request) -> int:
 
 
 async def put(site: Site, req: Request) -> Response:
-    site.admitted(req)
+    account, container = site.admitted(req)
     delete_at = check_put(site, req)
-    _, container = site.container(req)
+    if account is None or account.deleted_at or container is None:
+        raise Refusal(404)
     only_new = req.headers.get("if-none-match", "").strip() == "*"
     if only_new and site.engine.read(lambda i: i.object(container.id, req.obj)) is not None:
         raise Refusal(412)
