@@ -255,6 +255,26 @@ def test_an_unknown_user_costs_what_a_known_one_costs(rig: Rig) -> None:
     assert known > 0.4 * unknown
 
 
+def test_a_revoked_token_takes_its_descendants_and_leaves_the_others_in_memory(rig: Rig) -> None:
+    other = rig.login("admin", ADMIN_PASSWORD, project="admin")
+    first = rig.login("admin", ADMIN_PASSWORD, project="admin")
+    exchanged = rig.auth({"methods": ["token"], "token": {"id": first}})
+    child = exchanged.headers["X-Subject-Token"]
+    sessions = rig.cloud.port(Authority)._sessions
+    assert [rig.check(t) for t in (other, first, child)] == [200, 200, 200]
+    assert rig.delete("/auth/tokens", X_Subject_Token=first).status_code == 204
+    assert other in sessions
+    assert first not in sessions
+    assert child not in sessions
+    assert [rig.check(t) for t in (other, first, child)] == [200, 404, 404]
+
+
+def test_what_no_token_rests_on_leaves_all_in_memory(rig: Rig) -> None:
+    token = rig.login("admin", ADMIN_PASSWORD, project="admin")
+    rig.make("policy", "/policies", blob="{}", type="application/json")
+    assert token in rig.cloud.port(Authority)._sessions
+
+
 def test_revocation_costs_the_same_however_many_were_revoked(rig: Rig) -> None:
     token = rig.login("admin", ADMIN_PASSWORD, project="admin")
     authority = rig.cloud.port(Authority)

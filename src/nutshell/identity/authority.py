@@ -18,6 +18,7 @@ from nutshell.identity.credentials import Vault
 from nutshell.identity.endpoint_filter import endpoints_of
 from nutshell.identity.port import Ec2Credential
 from nutshell.identity.projects import DEFAULT_DOMAIN, Project
+from nutshell.identity.revocations import Revocation
 from nutshell.identity.sessions import Session, open_session
 from nutshell.identity.users import User
 
@@ -28,6 +29,14 @@ HARMLESS_NEW = frozenset(
     f"identity.{kind}"
     for kind in ("user", "project", "group", "role", "credential", "application_credential", "access_rule", "trust")
 )
+# What no token rests on.
+UNRELATED = frozenset(
+    f"identity.{kind}"
+    for kind in (
+        "consumer", "domain_config", "former_password", "identity_provider", "limit", "mapping", "policy",
+        "policy_association", "protocol", "registered_limit", "remote_id",
+    )
+)  # fmt: skip
 
 
 class Authority:
@@ -178,14 +187,29 @@ class Authority:
 
     def _told(self, events: Sequence[Event]) -> None:
         """After a commit: forget what it may have changed."""
-        mine = [e for e in events if e.kind.startswith("identity.") or e.kind == UNHEARD]
-        if not any(e.verb != "create" or e.kind not in HARMLESS_NEW for e in mine):
+        mine = [e for e in events if (e.kind.startswith("identity.") and e.kind not in UNRELATED) or e.kind == UNHEARD]
+        mine = [e for e in mine if e.verb != "create" or e.kind not in HARMLESS_NEW]
+        if not mine:
             return
         with self._lock:
             self._epoch += 1
+            if all(_ends_tokens(e) for e in mine):
+                self._forget({e.resource_id for e in mine})
+                return
             self._sessions.clear()
             self._keys.clear()
             if any(e.kind in CATALOG_KINDS or e.kind == UNHEARD for e in mine):
                 self._entries = None
             if any(e.kind == providers.ServiceProvider.event_kind for e in mine):
                 self._providers = None
+
+    def _forget(self, audit_ids: set[str]) -> None:
+        """The tokens with these audit ids, and what descends from them: the others keep their meaning."""
+        gone = [t for t, s in self._sessions.items() if s.claims.audit_id in audit_ids or s.claims.chain in audit_ids]
+        for token in gone:
+            del self._sessions[token]
+
+
+def _ends_tokens(event: Event) -> bool:
+    """Whether it is the revocation of a token and nothing else."""
+    return event.kind == Revocation.event_kind and event.verb == "create"
