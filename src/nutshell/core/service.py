@@ -133,6 +133,8 @@ class Route:
     against: Handler | None = None  # the policy target, when it is not the row
 
     def prefix_used(self, params: Mapping[str, str]) -> str:
+        if "{" not in self.prefix:  # asked for each link of a list
+            return self.prefix
         return re.sub(r"\{(\w+)\}", lambda m: params.get(m[1], ""), self.prefix)
 
 
