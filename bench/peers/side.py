@@ -3,26 +3,17 @@
 Works on any OpenStack cloud: every path is relative to the endpoint the catalog names for a service type.
 """
 
-import http.client
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from wire import Answer, Wire
+
 if TYPE_CHECKING:
     from planted import Planter
 
 ALIASES = {"volume": ("block-storage", "volumev3", "volume"), "object_store": ("object-store",)}
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 @dataclass
@@ -36,28 +27,29 @@ class Side:
     project_id: str = ""
     endpoints: dict[str, str] = field(default_factory=dict)
     planter: "Planter | None" = None  # what measures find there
-    _connections: dict[str, http.client.HTTPConnection] = field(default_factory=dict)
+    _wires: dict[str, Wire] = field(default_factory=dict)
 
     def send(self, url: str, method: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
         """One request; opened again once when the server had closed the kept connection."""
         parts = urlsplit(url)
-        raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        sent = {"X-Auth-Token": self.token} if self.token else {}
-        if raw is not None and not isinstance(body, bytes):
+        raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        sent = {"Host": parts.netloc, "Content-Length": str(len(raw)), "Accept": "*/*"}
+        if self.token:
+            sent["X-Auth-Token"] = self.token
+        if body is not None and not isinstance(body, bytes):
             sent["Content-Type"] = "application/json"
         target = parts.path + (f"?{parts.query}" if parts.query else "")
+        lines = [f"{method} {target} HTTP/1.1", *(f"{k}: {v}" for k, v in (sent | (headers or {})).items()), "", ""]
+        head = "\r\n".join(lines).encode()
         for attempt in (1, 2):
-            connection = self._connections.get(parts.netloc)
-            if connection is None:
-                connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=300)
-                self._connections[parts.netloc] = connection
+            wire = self._wires.get(parts.netloc)
+            if wire is None:
+                wire = self._wires[parts.netloc] = Wire(parts.hostname or "", parts.port or 80)
             try:
-                connection.request(method, target, raw, sent | (headers or {}))
-                got = connection.getresponse()
-                return Answer(got.status, got.headers, got.read())
-            except (http.client.HTTPException, ConnectionError):
-                connection.close()
-                del self._connections[parts.netloc]
+                return wire.ask(method, head, raw)
+            except (ConnectionError, TimeoutError):
+                wire.close()
+                del self._wires[parts.netloc]
                 if attempt == 2:
                     raise
         raise AssertionError
