@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clouds import PASSWORD, ROOT, Cloud
+from clouds import PASSWORD, ROOT, Cloud, wait_until
 from tempest_runs import WORDS
 
 HERE = Path(__file__).parent
@@ -103,6 +103,24 @@ class Runner:
             "A file that tests upload.\n" * 40
         )  # of the folder they are run from
         self.call("init")
+        self._server: subprocess.Popen[bytes] | None = None
+        if client.package == "python-openstackclient":
+            self._load_client(folder)
+
+    def _load_client(self, folder: Path) -> None:
+        """The client once in memory, instead of from the disk for each command."""
+        command = folder / "bin" / "openstack"
+        command.parent.mkdir()
+        words = [self.binaries / "python", HERE / "quick_openstack.py", folder / "client.sock", command]
+        self._server = subprocess.Popen(words, cwd=self.path, env=self.environment)
+        if not wait_until(command.exists, 300):
+            raise SystemExit("the client was not loaded")
+        self.environment["PATH"] = f"{command.parent}:{self.environment['PATH']}"
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.terminate()
+            self._server.wait()
 
     def call(self, *words: str) -> "subprocess.CompletedProcess[str]":
         command = [str(self.binaries / "stestr"), *words]
@@ -144,12 +162,15 @@ def run_client(client: Client, options: argparse.Namespace) -> bool:
     try:
         prepare(cloud)
         runner = Runner(options.venv, folder, client, clouds_yaml(cloud))
-        ids = runner.ids(options.only)
-        verdicts = runner.run(ids, options.workers)
-        failed = [i for i in ids if verdicts[i] in {"failed", "not run"} and not reason_of(i)]
-        if failed:
-            print(f"{len(failed)} are run again, alone", flush=True)
-            verdicts |= runner.run(failed, 1)
+        try:
+            ids = runner.ids(options.only)
+            verdicts = runner.run(ids, options.workers)
+            failed = [i for i in ids if verdicts[i] in {"failed", "not run"} and not reason_of(i)]
+            if failed:
+                print(f"{len(failed)} are run again, alone", flush=True)
+                verdicts |= runner.run(failed, 1)
+        finally:
+            runner.close()
     finally:
         cloud.command("reset", "--yes")
         if options.keep is None:

@@ -62,7 +62,7 @@ EXPLAINED: list[tuple[str, str]] = [
     ),
     (r"protocols  \| 200 → 404", "an identity provider that does not exist has no protocols to list"),
     (r"(POST|PATCH|DELETE) /policies.*\| 400 → 405", "405 where the method does not exist"),
-    (r"GET /(services|users|limits)[/?]?.* \| \.(services|users|limits)\[\]\.", "the order of rows"),
+    (r"GET /(services|users|limits|roles)[/?]?.* \| \.(services|users|limits|roles)\[\]\.", "the order of rows"),
     (
         r"identity_providers/(refused|oracle-wrong|<odd>).*(empty|no body|as admin|as system)",
         "an object is asked for, though it may be empty",
