@@ -4,7 +4,7 @@ import gzip
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -212,6 +212,8 @@ class Region:
 
     def remember(self, task_id: str, base: str, token: str) -> None:
         self.asked.append((base, token))
+
+    def keep_only(self, task_ids: Collection[str]) -> None: ...
 
     def show(self, task_id: str, where: Mapping[str, Any]) -> Mapping[str, Any]:
         if where["glance_region"] != "There":

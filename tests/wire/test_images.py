@@ -389,7 +389,7 @@ def test_what_other_services_do_with_images(cloud: app.Running) -> None:
     assert (facts.status, facts.size, facts.properties) == ("active", 7, {"base": "x"})
     assert port.path(image_id).read_bytes() == b"content"
     assert cloud.cloud.read(lambda tx: port.find(tx, toy_who(OTHER), image_id)) is None
-    assert cloud.cloud.port(ImageFiles).busy == set()
+    assert cloud.cloud.port(ImageFiles).claims.mine == set()
 
 
 def test_an_operator_may_let_formatless_data_be_declared_as_anything_but_nothing_unsafe(tmp_path: Path) -> None:

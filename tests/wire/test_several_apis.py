@@ -1,6 +1,7 @@
 """Three API processes on one PostgreSQL database: one cloud, whichever is asked, also while one of them dies."""
 
 import base64
+import http.client
 import os
 import threading
 import time
@@ -94,6 +95,32 @@ def test_a_changed_catalog_is_shown_by_all(apis: SeveralApis) -> None:
     assert admins[1].call("POST", "/identity/v3/endpoints", {"endpoint": endpoint})[0] == 201
     for admin in admins:
         until(lambda admin=admin: "special" in types(admin), "the new service is in the catalog", 5.0)  # type: ignore[misc]
+
+
+def test_an_upload_goes_on_while_another_process_sweeps(apis: SeveralApis) -> None:
+    """Whichever process leads the loop that tidies image files: what another is receiving stays."""
+    size = 1 << 20
+    for n in range(3):
+        client, other = apis.client(n), apis.client((n + 1) % 3)
+        body = {"name": "slow", "disk_format": "raw", "container_format": "bare"}
+        image = client.call("POST", "/image/v2/images", body)[2]["id"]
+
+        def pieces(other: Client = other, body: dict[str, Any] = body, image: str = image) -> Iterator[bytes]:
+            yield b"x" * size
+            passes = [other.call("POST", "/image/v2/images", body)[2]["id"] for _ in range(3)]  # each wakes the loop
+            until(lambda: (apis.state / "images" / f"{image}.part").exists(), "the data is coming")
+            for one in passes:
+                assert other.call("DELETE", f"/image/v2/images/{one}")[0] == 204
+                time.sleep(0.2)
+            yield b"y" * size
+
+        headers = {"X-Auth-Token": client.token, "Content-Type": "application/octet-stream"}
+        connection = http.client.HTTPConnection("127.0.0.1", apis.ports[n], timeout=60)
+        connection.request("PUT", f"/image/v2/images/{image}/file", pieces(), headers, encode_chunked=True)
+        assert connection.getresponse().status == 204
+        assert other.get(f"/image/v2/images/{image}")["size"] == 2 * size
+        got = other.call("GET", f"/image/v2/images/{image}/file", decode=False)[2]
+        assert got == b"x" * size + b"y" * size
 
 
 def test_a_quota_is_never_exceeded(apis: SeveralApis) -> None:

@@ -1,19 +1,18 @@
 """Where images' data lies: one file an image, made under another name and renamed when whole."""
 
-import contextlib
 import errno
 import hashlib
 import os
 import tempfile
-import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 from typing import BinaryIO, Protocol
 
+from nutshell.image.claims import Claims
 from nutshell.image.formats import Inspector
 
 CHUNK = 1 << 20
@@ -35,14 +34,13 @@ class Sums:
 
 @dataclass
 class ImageFiles:
-    """The directory of one cloud. `busy` are ids whose data this process is receiving."""
+    """The directory of one cloud."""
 
     directory: Path
     durable: bool = True
     any_raw: bool = False  # content without a format's sign may be declared as anything
     any_partitions: bool = False  # what a partition table says is the guest's affair
-    busy: set[str] = field(default_factory=set)
-    lock: Lock = field(default_factory=Lock, repr=False)
+    claims: Claims = field(default_factory=Claims)
     scratch: tempfile.TemporaryDirectory[str] | None = None  # a cloud without a state directory
 
     @classmethod
@@ -52,7 +50,7 @@ class ImageFiles:
             return cls(Path(scratch.name), False, scratch=scratch)
         directory = state / "images"
         directory.mkdir(parents=True, exist_ok=True)
-        return cls(directory, durable)
+        return cls(directory, durable, claims=Claims(state / "image-claims"))
 
     def inspector(self, declared: str) -> Inspector:
         """One that is as strict as the settings say."""
@@ -65,26 +63,15 @@ class ImageFiles:
         return self.directory / (image_id + STAGED)
 
     def claim(self, image_id: str) -> bool:
-        """Mark that data is being received; False when it is already."""
-        with self.lock:
-            if image_id in self.busy:
-                return False
-            self.busy.add(image_id)
-            return True
+        """Take the image's data in hand; False when it is in somebody's already."""
+        return self.claims.take(image_id)
 
     def let_go(self, image_id: str) -> None:
-        with self.lock:
-            self.busy.discard(image_id)
+        self.claims.give_back(image_id)
 
-    @contextlib.contextmanager
-    def held(self, image_id: str) -> Iterator[None]:
+    def held(self, image_id: str) -> AbstractContextManager[None]:
         """Claim the image's data, as soon as nobody else has it."""
-        while not self.claim(image_id):
-            time.sleep(0.01)
-        try:
-            yield
-        finally:
-            self.let_go(image_id)
+        return self.claims.held(image_id)
 
     def keep(self, source: Path, target: Path) -> None:
         """Give a whole file its final name, on disk when this returns (in real mode)."""

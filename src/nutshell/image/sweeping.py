@@ -9,6 +9,7 @@ from nutshell.image.cache import tend
 from nutshell.image.data import back_to_queued, files_of
 from nutshell.image.files import PARTIAL, STAGED
 from nutshell.image.images import Image, LeftData, Status
+from nutshell.image.remote import RemoteImages
 from nutshell.image.stores import StoreFault, Stores
 from nutshell.image.tasks import OPEN, ImageTask
 
@@ -21,22 +22,25 @@ def sweep(cloud: Cloud) -> float | None:
     files = files_of(cloud)
     waiting = cloud.read(lambda tx: tx.find(Image, status=[Status.SAVING, Status.UPLOADING]))
     for row in waiting:
-        received = row.status == Status.UPLOADING and files.staged(row.id).exists()
-        if not received and files.claim(row.id):
-            try:
+        if not files.claim(row.id):
+            continue
+        try:
+            if row.status == Status.SAVING or not files.staged(row.id).exists():
                 cloud.write(lambda tx, row=row: back_to_queued(tx, row.id, row.status))  # type: ignore[misc]
-            finally:
-                files.let_go(row.id)
+        finally:
+            files.let_go(row.id)
     _delete_left(cloud)
     tend(cloud)
     listed = list(files.found())  # before the rows are read: what appears meanwhile is not judged by old rows
     known = cloud.read(_statuses)
-    going = cloud.read(lambda tx: {t.image_id for t in tx.find(ImageTask, status=list(OPEN))})
+    tasks = cloud.read(lambda tx: tx.find(ImageTask, status=list(OPEN)))
+    going = {one.image_id for one in tasks}
+    cloud.port(RemoteImages).keep_only({one.id for one in tasks})
     home = cloud.port(Stores).home.id
     away = cloud.read(lambda tx: _away(tx, home)) if len(cloud.port(Stores).writable()) > 1 else frozenset()
     for image_id, path in listed:
         status = known.get(image_id)
-        if image_id in files.busy or (path.name.endswith(STAGED) and image_id in going):
+        if path.name.endswith(STAGED) and image_id in going:
             continue
         if status is None or path.name.endswith(PARTIAL):
             gone = True
@@ -45,8 +49,11 @@ def sweep(cloud: Cloud) -> float | None:
         else:
             gone = status == Status.KILLED or (status == Status.QUEUED and _old(path.stat().st_mtime))
             gone = gone or image_id in away
-        if gone:
-            path.unlink(missing_ok=True)
+        if gone and files.claim(image_id):  # else its data is coming, or being read
+            try:
+                path.unlink(missing_ok=True)
+            finally:
+                files.let_go(image_id)
     return None
 
 

@@ -53,7 +53,7 @@ def wire(cloud: Cloud) -> None:
     cloud.ports[ImageFiles] = files
     cloud.ports[Stores] = stores_of(cloud, files)
     cloud.ports[ImageCache] = ImageCache(cloud, cache)
-    cloud.ports[RemoteImages] = CatalogImages()
+    cloud.ports[RemoteImages] = CatalogImages(cache.with_name("image-callers"))
     cloud.ports[Images] = ImageOffers(cloud, files)
 
 
