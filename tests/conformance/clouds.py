@@ -107,6 +107,20 @@ class Cloud:
             "IMAGE_FILE": str(tiny if self.real else self.folder / "served" / "image.qcow2"),
         }
 
+    def register_limits(self) -> None:
+        """What an operator registers before services take their quotas from identity; the tests set their own."""
+        services = {s["name"]: s["id"] for s in self.call("/identity/v3/services")["services"]}
+        names = {
+            "glance": ("image_size_total", "image_stage_total", "image_count_total", "image_count_uploading"),
+            "nova": ("servers", "class:VCPU", "class:MEMORY_MB", "class:DISK_GB"),
+        }
+        given = [
+            {"service_id": services[s], "region_id": "RegionOne", "resource_name": name, "default_limit": 100_000}
+            for s, resources in names.items()
+            for name in resources
+        ]
+        self.call("/identity/v3/registered_limits", {"registered_limits": given})
+
     def _make_roles(self, *wanted: str) -> None:
         there = {r["name"] for r in self.call("/identity/v3/roles")["roles"]}
         for name in wanted:

@@ -83,6 +83,8 @@ def _with_cloud(
     try:
         if suite.needs not in cloud.services or not suite.installed:
             return None
+        if suite.limits:
+            cloud.register_limits()
         with served(folder / "served") as image:
             workspace = Workspace(options.tempest / "bin", folder, cloud.facts(image, suite.extensions), suite.flags)
             verdicts = workspace.run(ids, options.workers, suite.serial)

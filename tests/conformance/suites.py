@@ -26,6 +26,7 @@ class Suite:
     settings: str = ""  # of the cloud, TOML, beside the usual ones
     flags: Mapping[str, str] = field(default_factory=dict)  # of tempest.conf: "section.key" → value
     list: str = ""  # whose ids; its own when empty
+    limits: bool = False  # identity keeps the quotas, and limits are registered before the tests
 
     def ids(self) -> "Sequence[str]":
         return _lines(HERE / "lists" / f"{self.list or self.name}.txt")
@@ -68,6 +69,8 @@ RULES = {
     "identity.user_lockout_duration": "5",
     "identity.user_unique_last_password_count": "2",
 }
+OF_IDENTITY = '[identity]\nunified_limits = ["image", "compute"]\n'
+UNIFIED = {"compute-feature-enabled.unified_limits": "true"}
 NO_MORE_ROLES = {"auth.tempest_roles": ""}  # a reader is a reader: the other suites make everybody a member
 SUITES = (
     Suite("identity", f"{TEMPEST}, identity, with password rules", "identity", settings=PASSWORDS, flags=RULES),
@@ -80,6 +83,7 @@ SUITES = (
     Suite("object-storage", f"{TEMPEST}, object storage", "object-store"),
     Suite("placement", f"{TEMPEST}, tests of placement", "placement"),
     Suite("scenario", f"{TEMPEST}, scenarios"),
+    Suite("unified-limits", f"{TEMPEST}, unified limits", settings=OF_IDENTITY, flags=UNIFIED, limits=True),
     Suite("serial", f"{TEMPEST}, tests that run alone", serial=True),
     Suite("smoke", f"{TEMPEST}, smoke"),
     Suite("interop-compute", "interop guideline 2020.06, compute", settings=ANY_DATA, flags=LYING),
