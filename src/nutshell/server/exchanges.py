@@ -115,6 +115,9 @@ class Exchange:
         kind = message["type"]
         if kind == "http.response.body":
             last = not message.get("more_body", False)
+            if last and self._wire.gone:  # nobody hears it; the application ends as it would have
+                self.done = True
+                return
             self._write(message.get("body", b""), last)
             if last:
                 self.done = True

@@ -8,6 +8,8 @@ from nutshell.object_store.engine.reading import ENCODER, NOTHING, Reader
 from nutshell.object_store.engine.statements import CHANGES
 from nutshell.object_store.rows import AccountRow, Blob, ContainerRow, ObjectRow, Place, Usage
 
+MOST_CONTAINERS = 4096
+
 
 def pack(value: dict[str, Any]) -> bytes:
     return ENCODER.encode(value) if value else NOTHING
@@ -22,7 +24,9 @@ class Changer(Reader):
         ids: Callable[[], int],
         placed: Callable[[Any], Any],
         append: Callable[[str, int, bytes, bytes], Place],
+        containers: dict[int, ContainerRow],
     ) -> None:
+        """`containers`: those known, kept from batch to batch."""
         super().__init__(connection)
         self.new_id = ids
         self._placed = placed  # staged bytes → (blob id, size, sums, places, policy, key, sealed)
@@ -34,7 +38,7 @@ class Changer(Reader):
         self._counts: dict[int, list[int]] = {}  # container → objects, bytes
         self._usage: dict[tuple[int, int], list[int]] = {}  # (account, policy) → containers, objects, bytes
         self._dead: dict[tuple[str, int], int] = {}
-        self._homes: dict[int, tuple[int, int]] = {}  # container → (account, policy)
+        self._containers = containers
 
     def run(self, statement: str, *values: Any) -> None:
         """Carry out a named statement and remember it."""
@@ -42,6 +46,16 @@ class Changer(Reader):
         self.changes.append((statement, values))
 
     # -- accounts and containers
+    def container_by_id(self, container_id: int) -> ContainerRow | None:
+        row = self._containers.get(container_id)
+        if row is None:
+            row = super().container_by_id(container_id)
+            if row is not None:
+                if len(self._containers) > MOST_CONTAINERS:
+                    self._containers.clear()
+                self._containers[container_id] = row
+        return row
+
     def put_account(self, row: AccountRow) -> None:
         self.touched.add(row.name)
         self.run("account", row.id, row.name, row.created, row.changed, pack(row.meta), row.deleted_at)
@@ -68,6 +82,7 @@ class Changer(Reader):
         self._use(row.account_id, row.policy, -1, 0, 0)
 
     def _touch(self, row: ContainerRow) -> None:
+        self._containers.pop(row.id, None)
         account = self.account_by_id(row.account_id)
         self.touched.add(f"{account.name if account else ''}/{row.name}")
 
@@ -157,15 +172,12 @@ class Changer(Reader):
         return super().container_usage(container_id)
 
     def _count(self, container_id: int, objects: int, size: int) -> None:
-        home = self._homes.get(container_id)
-        if home is None:
-            row = self.container_by_id(container_id)
-            assert row is not None, "an object's container exists"
-            home = self._homes[container_id] = (row.account_id, row.policy)
+        row = self.container_by_id(container_id)
+        assert row is not None, "an object's container exists"
         counts = self._counts.setdefault(container_id, [0, 0])
         counts[0] += objects
         counts[1] += size
-        self._use(*home, 0, objects, size)
+        self._use(row.account_id, row.policy, 0, objects, size)
 
     def _use(self, account_id: int, policy: int, containers: int, objects: int, size: int) -> None:
         usage = self._usage.setdefault((account_id, policy), [0, 0, 0])

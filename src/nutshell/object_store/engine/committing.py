@@ -1,15 +1,20 @@
-"""One thread makes all changes: many at once in one transaction, one log record a device, one flush.
+"""One batch of changes after another: many in one transaction, one log record a device, one flush.
 
 Order: the work runs against the index (uncommitted), its bytes and the statements it ran are appended to the logs and
 flushed, then the index commits (without a flush of its own: after a loss of power it is brought up to date from the
 logs), then the answers go out.
+
+Whoever holds the turn commits. Changes that an event loop asked for are carried out on its own thread, all that came in
+one round of it, and written by another, which waits for the disk meanwhile: a thread for the whole would contend with
+the loop for the interpreter at each statement, which was found to cost more than the statements.
 """
 
 import asyncio
+import contextlib
 import logging
-import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,7 +25,7 @@ from nutshell.object_store.engine.devices import Device
 from nutshell.object_store.engine.segments import HEADER, SEGMENT_BYTES, Described, Log, frame
 from nutshell.object_store.engine.staging import StagedBytes
 from nutshell.object_store.errors import EngineError, NoRoom, NotWritable
-from nutshell.object_store.rows import Place
+from nutshell.object_store.rows import ContainerRow, Place
 
 log = logging.getLogger("nutshell.object_store")
 MOST_CHANGES, MOST_BYTES = 256, 16 << 20
@@ -56,6 +61,7 @@ class Pending:
     data: list[bytes] = field(default_factory=list)
     size: int = 0
     blobs: list[tuple[int, int, int, bytes]] = field(default_factory=list)
+    record: list[bytes] = field(default_factory=list)
 
 
 class _Partly(Exception):
@@ -83,45 +89,93 @@ class Grounds:
 class Committer:
     def __init__(self, grounds: Grounds, seq: int) -> None:
         self._g, self._seq = grounds, seq
-        self._queue: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
+        self._waiting: deque[Change] = deque()  # of event loops
+        self._called: asyncio.AbstractEventLoop | None = None  # it will look at what waits
+        self._turn = threading.Lock()  # held from a batch's first statement to its commit
         self._pending: dict[str, Pending] = {}
+        self._containers: dict[int, ContainerRow] = {}  # as this connection sees them
+        self._writer = ThreadPoolExecutor(1, "objects-commit")
         self._flushers = ThreadPoolExecutor(4, "objects-flush")
-        self._thread = threading.Thread(target=self._run, name="objects-commit", daemon=True)
-        self._thread.start()
 
     def submit(self, change: Change) -> None:
-        self._queue.put(change)
+        """On the thread of the change's event loop, which must not wait."""
+        assert change.loop is not None
+        self._waiting.append(change)
+        if self._called is not change.loop:
+            self._called = change.loop
+            change.loop.call_soon(self._begin, change.loop)
 
     def change_now(self, work: Callable[[Any], Any]) -> Any:
         done: Future[Any] = Future()
-        self.submit(Change(work, None, done))
+        with self._turn:
+            self._commit([Change(work, None, done)])
+        self._call_next()
         return done.result()
 
     def stop(self) -> None:
-        self._queue.put(None)
-        self._thread.join(timeout=30)
+        if self._turn.acquire(timeout=30):
+            while batch := self._next_batch():
+                self._commit(batch)
+            self._turn.release()
+        self._writer.shutdown()
         self._flushers.shutdown()
 
-    def _run(self) -> None:
-        while True:
-            first = self._queue.get()
-            if first is None:
-                return
-            batch, weight, ended = [first], first.weight, False
-            while len(batch) < MOST_CHANGES and weight < MOST_BYTES:
-                try:
-                    one = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if one is None:
-                    ended = True
-                    break
-                batch.append(one)
-                weight += one.weight
-            self._commit(batch)
-            if ended:
-                return
+    # -- batches of an event loop
+    def _next_batch(self) -> list[Change]:
+        batch: list[Change] = []
+        weight = 0
+        while self._waiting and len(batch) < MOST_CHANGES and weight < MOST_BYTES:
+            one = self._waiting.popleft()
+            batch.append(one)
+            weight += one.weight
+        return batch
 
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """On the loop's thread: carry out what waits, and have it written."""
+        self._called = None
+        if not self._turn.acquire(blocking=False):
+            return  # who has it calls when done
+        batch = self._next_batch()
+        if not batch:
+            self._turn.release()
+            return
+        changer: Changer | None = None
+        try:
+            changer = self._carry_out(batch)
+        except Exception as why:  # again, and thoroughly, on the other thread
+            log.debug("a batch is taken apart: %s", why)
+        self._writer.submit(self._finish, batch, changer)
+
+    def _finish(self, batch: list[Change], changer: Changer | None) -> None:
+        """On the writing thread, which has been given the turn."""
+        try:
+            if changer is not None:
+                try:
+                    self._write_down(changer)
+                    self._tell(batch)
+                    return
+                except Exception as why:
+                    log.debug("a batch is written again: %s", why)
+                    if isinstance(why, _DeviceFailed):
+                        self._g.failed(why.device)
+            self._commit(batch)
+        finally:
+            self._turn.release()
+            self._call_next()
+
+    def _call_next(self) -> None:
+        """Somebody looks at what came meanwhile."""
+        for one in list(self._waiting)[:1]:
+            loop = one.loop
+            assert loop is not None
+            try:
+                loop.call_soon_threadsafe(self._begin, loop)
+            except RuntimeError:  # that loop has ended, and with it whoever waits
+                with contextlib.suppress(ValueError):
+                    self._waiting.remove(one)
+                self._call_next()
+
+    # -- a batch
     def _commit(self, batch: list[Change]) -> None:
         try:
             self._attempt(batch)
@@ -157,10 +211,13 @@ class Committer:
                     raise why.why from None
 
     def _once(self, batch: list[Change]) -> None:
-        connection = self._g.connection
+        self._write_down(self._carry_out(batch))
+
+    def _carry_out(self, batch: list[Change]) -> Changer:
+        """Run the work in a transaction that stays open. Where that fails, it is as if it had not been."""
         self._pending = {}
-        changer = Changer(connection, self._g.new_id, self._place, self._append)
-        connection.execute("BEGIN IMMEDIATE")
+        changer = Changer(self._g.connection, self._g.new_id, self._place, self._append, self._containers)
+        self._g.connection.execute("BEGIN IMMEDIATE")
         try:
             for one in batch:
                 before = len(changer.changes)
@@ -175,15 +232,36 @@ class Committer:
                         raise _Partly() from None
             changer.settle()
             if changer.changes:
-                self._write(changer)
-            connection.execute("COMMIT")
+                self._frame(changer)
         except BaseException:
-            connection.execute("ROLLBACK")
-            self._take_back()
+            self._undo()
+            raise
+        return changer
+
+    def _write_down(self, changer: Changer) -> None:
+        """Append the batch to the logs, flush them, commit. Where that fails, it is as if it had not been."""
+        try:
+            for name, p in self._pending.items():
+                try:
+                    p.log.append(p.record)
+                except (NoRoom, NotWritable) as why:
+                    raise _DeviceFailed(name, why) from None
+            if self._pending:
+                self._flush()
+            self._g.connection.execute("COMMIT")
+        except BaseException:
+            self._undo()
             raise
         for staged in changer.kept:
             staged.kept = True
         self._g.done(changer)
+
+    def _undo(self) -> None:
+        self._containers.clear()
+        self._g.connection.execute("ROLLBACK")
+        for p in self._pending.values():
+            if p.log.tail > p.start:
+                p.log.take_back(p.start)
 
     def _place(self, staged: StagedBytes) -> tuple[Any, ...]:
         """Give staged bytes their places: those of their file, or the next in the logs."""
@@ -215,8 +293,8 @@ class Committer:
             pending = self._pending[name] = Pending(journal, journal.tail)
         return pending
 
-    def _write(self, changer: Changer) -> None:
-        """Append the batch to the logs and flush them; then note in the index how far it has come."""
+    def _frame(self, changer: Changer) -> None:
+        """Make the batch's records, and note in the index how far the logs will have come."""
         for device in self._g.spread()[: max(0, COPIES - len(self._pending))]:
             self._open(device.name)
         if not self._pending:
@@ -225,18 +303,13 @@ class Committer:
         for name, p in self._pending.items():
             if p.size:
                 changer.run("segment", name, p.log.segment, p.size, 0)
-        for name, p in self._pending.items():
-            parts = [b"".join(p.data)] if len(p.data) > 200 else p.data
-            record = frame(self._seq, parts, Described(list(self._pending), p.blobs, changer.changes))  # type: ignore[arg-type]
-            try:
-                p.log.append(record)
-            except (NoRoom, NotWritable) as why:
-                raise _DeviceFailed(name, why) from None
-        self._flush()
         execute = self._g.connection.execute
         execute("INSERT OR REPLACE INTO state VALUES ('seq', ?)", (self._seq,))
         for name, p in self._pending.items():
-            execute("INSERT OR REPLACE INTO tails VALUES (?,?,?)", (name, p.log.segment, p.log.tail))
+            parts = [b"".join(p.data)] if len(p.data) > 200 else p.data
+            p.record = frame(self._seq, parts, Described(list(self._pending), p.blobs, changer.changes))  # type: ignore[arg-type]
+            tail = p.start + sum(map(len, p.record))
+            execute("INSERT OR REPLACE INTO tails VALUES (?,?,?)", (name, p.log.segment, tail))
 
     def _flush(self) -> None:
         def flush(name: str, p: Pending) -> None:
@@ -254,11 +327,6 @@ class Committer:
                 one.exception()
         for one in others:
             one.result()
-
-    def _take_back(self) -> None:
-        for p in self._pending.values():
-            if p.log.tail > p.start:
-                p.log.take_back(p.start)
 
     @staticmethod
     def _tell(batch: Sequence[Change]) -> None:
