@@ -97,7 +97,20 @@ TEMPEST := tempest==47.0.0 keystone-tempest-plugin==0.22.0 glance-tempest-plugin
 	.venv-tempest/bin/pip install -q --disable-pip-version-check $(TEMPEST)
 	@touch $@
 
-conformance: $(VENV)/$(if $(DATABASE),tested,installed) .venv-tempest/installed $(if $(REAL),debian)
+# Swift's own tests come with its source alone.
+SWIFT := swift==2.38.0
+SWIFT_TESTS := boto==2.49.0 boto3==1.44.5 awscrt==0.38.1 pytest==9.2.0 mock==5.2.0 python-swiftclient==4.11.0 python-keystoneclient==6.0.0
+
+.venv-swift/installed: $(VENV)/made Makefile
+	$(PYTHON) -m venv .venv-swift
+	.venv-swift/bin/pip install -q --disable-pip-version-check $(SWIFT) $(SWIFT_TESTS)
+	.venv-swift/bin/pip download -q --disable-pip-version-check --no-deps --no-binary :all: -d .venv-swift $(SWIFT)
+	mkdir -p .venv-swift/source && tar -xzf .venv-swift/swift-*.tar.gz -C .venv-swift/source
+	@touch $@
+
+conformance: $(VENV)/$(if $(DATABASE),tested,installed) $(if $(REAL),debian) \
+    $(if $(filter-out swift-%,$(or $(SUITE),all)),.venv-tempest/installed) \
+    $(if $(filter swift-%,$(or $(SUITE),swift-all)),$(VENV)/tested .venv-swift/installed)
 	$(BIN)/python tests/conformance/run.py $(SUITE) $(if $(REAL),--real) $(if $(UPDATE),--update) $(if $(DATABASE),--database $(DATABASE))
 
 # The official clients' own functional tests, unmodified: identity and image.

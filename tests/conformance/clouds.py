@@ -29,8 +29,8 @@ class Cloud:
     def __init__(self, folder: Path, real: bool, settings: str = "", database: str = "") -> None:
         self.database = database  # a URL; "": SQLite in the state directory
         self.folder, self.real, self.token, self.services = folder, real, "", set[str]()
-        self.settings = settings.replace("@FOLDER@", str(folder))
-        self.port = free_port()
+        self.port, self.s3_port = free_port(), free_port()
+        self.settings = settings.replace("@FOLDER@", str(folder)).replace("@S3_PORT@", str(self.s3_port))
         self.url = f"http://127.0.0.1:{self.port}"
 
     def command(self, *words: str) -> None:

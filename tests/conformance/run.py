@@ -26,6 +26,7 @@ from pathlib import Path
 import suites
 from clouds import ROOT, Cloud
 from suites import HERE, Suite
+from swift_runs import SwiftTests
 from tempest_runs import Workspace, served
 
 RESULTS = HERE / "results.json"
@@ -86,7 +87,7 @@ def _with_cloud(
         if suite.limits:
             cloud.register_limits()
         with served(folder / "served") as image:
-            workspace = Workspace(options.tempest / "bin", folder, cloud.facts(image, suite.extensions), suite.flags)
+            workspace = workspace_for(suite, options, folder, cloud, image)
             verdicts = workspace.run(ids, options.workers, suite.serial)
             failed = [i for i in ids if verdicts[i] != "passed" and i in suites.ratchet(suite.name, options.real)]
             if failed:
@@ -99,6 +100,15 @@ def _with_cloud(
     lost = [i for i in failed if verdicts[i] != "passed"]
     where = "real" if options.real else "postgresql" if options.database == "postgresql" else "simulated"
     return Outcome(suite, verdicts, [i for i in failed if i not in lost], lost, time.monotonic() - began, where)
+
+
+def workspace_for(
+    suite: Suite, options: argparse.Namespace, folder: Path, cloud: Cloud, image: str
+) -> Workspace | SwiftTests:
+    """What runs the suite's tests. `image`: where one can be fetched."""
+    if suite.runner == "swift":
+        return SwiftTests(options.swift, folder, cloud, suite.name)
+    return Workspace(options.tempest / "bin", folder, cloud.facts(image, suite.extensions), suite.flags)
 
 
 def show(outcome: Outcome) -> list[str]:
@@ -159,6 +169,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--update", action="store_true", help="add what passes to the ratchet")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--tempest", type=Path, default=Path(os.environ.get("TEMPEST", ROOT / ".venv-tempest")))
+    parser.add_argument("--swift", type=Path, default=Path(os.environ.get("SWIFT", ROOT / ".venv-swift")))
     parser.add_argument("--keep", help="a directory for the cloud's state and the tests' logs; kept")
     parser.add_argument(
         "--standing", action="store_true", help="run nothing; list what is neither passed nor explained"

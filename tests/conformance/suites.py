@@ -27,6 +27,7 @@ class Suite:
     flags: Mapping[str, str] = field(default_factory=dict)  # of tempest.conf: "section.key" → value
     list: str = ""  # whose ids; its own when empty
     limits: bool = False  # identity keeps the quotas, and limits are registered before the tests
+    runner: str = "tempest"  # or "swift"
 
     def ids(self) -> "Sequence[str]":
         return _lines(HERE / "lists" / f"{self.list or self.name}.txt")
@@ -72,6 +73,8 @@ RULES = {
 OF_IDENTITY = '[identity]\nunified_limits = ["image", "compute"]\n'
 UNIFIED = {"compute-feature-enabled.unified_limits": "true"}
 NO_MORE_ROLES = {"auth.tempest_roles": ""}  # a reader is a reader: the other suites make everybody a member
+SWIFT = "Swift 2.38's own"
+S3 = "[object_store]\ns3_port = @S3_PORT@\n"
 SUITES = (
     Suite("identity", f"{TEMPEST}, identity, with password rules", "identity", settings=PASSWORDS, flags=RULES),
     Suite("image", f"{TEMPEST}, image: one store, strict", "image", settings=ONE_STORE, flags=STRICT),
@@ -94,6 +97,8 @@ SUITES = (
     Suite("glance-plugin", "glance's own (plugin 0.17.0)", "image", flags=NO_MORE_ROLES),
     Suite("neutron-plugin", "neutron's own (plugin 3.3.0)", "network"),
     Suite("cinder-plugin", "cinder's own (plugin 1.23.0)", "block-storage"),
+    Suite("swift-functional", f"{SWIFT}, functional", "object-store", runner="swift"),
+    Suite("swift-s3", f"{SWIFT}, S3", "object-store", runner="swift", settings=S3),
     Suite("ci", "a spread of all, for every change"),
 )
 WHERE = ("simulated", "postgresql", "real")

@@ -6,7 +6,9 @@ import io
 import json
 import os
 import re
+import socket
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -422,3 +424,16 @@ def test_what_follows_the_last_chunk_is_checked() -> None:
         with pytest.raises(S3Error) as why:
             Lines(body, length, trailer).read()
         assert why.value.code == wanted, body
+
+
+def test_who_waits_to_send_a_body_and_is_refused_begins_a_new_connection(cloud: Any) -> None:
+    place = urllib.parse.urlsplit(cloud.url)
+    for path in ("/s3/no-such-bucket/k", "/object-store/v1/AUTH_none/c/k"):
+        with socket.create_connection((place.hostname, place.port), timeout=10) as wire:
+            wire.sendall(f"PUT {place.path}{path} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n".encode())
+            wire.sendall(b"expect: 100-continue\r\n\r\n")
+            answer = b""
+            while piece := wire.recv(4096):  # the server ends it
+                answer += piece
+        assert b" 40" in answer.split(b"\r\n")[0]
+        assert b"connection: close" in answer.lower()

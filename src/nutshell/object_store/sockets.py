@@ -49,6 +49,14 @@ async def pieces_of(receive: Receive, left: Callable[[], Exception]) -> AsyncIte
             return
 
 
+def end_after(scope: MutableMapping[str, t.Any], answer: Answered) -> None:
+    """A client that waits for leave to send its body, and is refused, shall not send its next request where the server
+    may still await that body (RFC 9110, section 10.1.1)."""
+    waits = any(name == b"expect" for name, _ in scope["headers"])
+    if answer.status >= 400 and waits and scope.get("http_version", "1.1") < "2":
+        answer.headers["connection"] = "close"
+
+
 async def send_answer(
     method: str, answer: Answered, send: t.Any, encode: Callable[[str], bytes], patience_s: float
 ) -> int:

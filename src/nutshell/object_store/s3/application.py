@@ -26,7 +26,7 @@ from nutshell.object_store.s3.errors import NotModified, S3Error
 from nutshell.object_store.s3.messages import Answer, Request, error_answer
 from nutshell.object_store.s3.site import Site
 from nutshell.object_store.settings import ObjectStoreConfig
-from nutshell.object_store.sockets import ClientSlow, patient, send_answer
+from nutshell.object_store.sockets import ClientSlow, end_after, patient, send_answer
 
 log = logging.getLogger("nutshell.object_store")
 Scope = t.MutableMapping[str, t.Any]
@@ -103,6 +103,7 @@ class Application:
             empty = not answer.body and answer.stream is None and not answer.path
             answer.headers.setdefault("content-type", "text/html; charset=UTF-8" if empty else "application/xml")
         answer.headers |= {"x-amz-request-id": request_id, "x-amz-id-2": request_id}
+        end_after(scope, answer)
         sent = await send_answer(scope["method"], answer, send, _utf8, patience_s)
         self.site.cloud.port(Traces).finished(
             None, request_id, scope["method"], scope["path"], answer.status, time.perf_counter() - started, sent,

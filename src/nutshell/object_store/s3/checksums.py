@@ -37,8 +37,11 @@ class Running:
 
 
 def _crt(name: str) -> Callable[[bytes, int], int]:
-    """From the library that has it in machine code, loaded when one is asked for."""
-    from awscrt import checksums  # type: ignore[import-untyped,unused-ignore]
+    """From the library that has it in machine code, loaded when one is asked for. NotImplemented where it is not."""
+    try:
+        from awscrt import checksums  # type: ignore[import-untyped,unused-ignore]
+    except ImportError:
+        raise S3Error("NotImplemented", f"{name.upper()} needs nutshell[s3] to be installed on the server.") from None
 
     step: Callable[[bytes, int], int] = getattr(checksums, name)
     return lambda data, value: step(bytes(data), value)

@@ -10,7 +10,7 @@ from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig
 from nutshell.core.trace import Traces
 from nutshell.object_store.errors import EngineError, NoRoom
-from nutshell.object_store.sockets import ClientSlow, patient, send_answer
+from nutshell.object_store.sockets import ClientSlow, end_after, patient, send_answer
 from nutshell.object_store.swift import accounts, containers, reads, writes
 from nutshell.object_store.swift.authorize import authenticate
 from nutshell.object_store.swift.direct import shortly
@@ -57,6 +57,7 @@ class Application:
         for name in [n for n in answer.headers if n.startswith(INNER)]:
             del answer.headers[name]
         answer.headers["x-trans-id"] = answer.headers["x-openstack-request-id"] = trans_id
+        end_after(scope, answer)
         sent = await send_answer(scope["method"], answer, send, _latin1, patience_s)
         self.site.cloud.port(Traces).finished(
             None,

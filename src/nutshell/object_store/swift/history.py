@@ -127,10 +127,12 @@ def _bring_back(index: Any, container: ContainerRow, place: str, name: str) -> b
         return False
     last = copies[0]
     now: ObjectRow | None = index.object(container.id, name)
-    if last.type == MARKER_TYPE:  # written in history mode: undo the deletion's marker, and what it hid comes back
-        index.drop_object(last)
-        if now is not None or len(copies) < 2:
-            return now is None
+    if last.type == MARKER_TYPE:  # written in history mode
+        if now is not None:  # the deletion leads back to what the marker says
+            return False
+        index.drop_object(last)  # the marker is undone, and what it hid comes back
+        if len(copies) < 2 or copies[1].type == MARKER_TYPE:
+            return True
         last = copies[1]
     index.share(last.blob)
     index.put_object(msgspec.structs.replace(last, container_id=container.id, name=name), now)
