@@ -99,6 +99,7 @@ class Cloud:
             "PROTOCOL": pool["storage_protocol"],
             "VENDOR": pool["vendor_name"],
             "HYPERVISOR": "QEMU" if self.real else "memory",
+            "HOST": min(s["host"] for s in self.call("/compute/v2.1/os-services?binary=nova-compute")["services"]),
             "HOSTS": "1" if self.real else "2",
             "SWIFT": str("object-store" in self.services).lower(),
             "REAL": str(self.real).lower(),
