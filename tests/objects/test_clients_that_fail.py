@@ -1,5 +1,6 @@
 """Clients that are slow or vanish: they are told so or forgotten, keep nothing, and hold up nobody."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from nutshell.cli.launch import free_port
+from nutshell.server.files import send_file
 from nutshell.testing.client import Client
 
 PATIENCE_S = 1.5  # the store's; Swift's and our default is 60
@@ -167,7 +169,8 @@ def test_many_slow_clients_hold_up_nobody(store: Store, kept: list[str]) -> None
 @pytest.mark.parametrize("sent", [100, 3 << 20])
 def test_an_upload_whose_client_vanishes_leaves_nothing(store: Store, kept: list[str], sent: int) -> None:
     name = f"vanished-{sent}"
-    with store.begin("PUT", name, Content_Length=8 << 20) as wire:
+    with store.begin("PUT", name, Content_Length=8 << 20, Expect="100-continue") as wire:
+        assert status_of(wire) == 100, "the body is awaited"
         wire.sendall(LARGE[:sent])
         if sent > 1 << 20:
             until(lambda: store.files() != kept, "the upload is under way")
@@ -182,6 +185,7 @@ def test_downloads_whose_client_vanishes_leave_no_file_open(store: Store, header
         with store.begin("GET", "large", **headers) as wire:
             assert status_of(wire) in (200, 206)
     until(lambda: not store.handles(), "files are closed")
+    until(lambda: set(store.logged("GET", "large")[-8:]) == {499}, "499 in the log")
     assert store.call("GET", "large") == (200, LARGE)
 
 
@@ -198,3 +202,11 @@ def test_a_client_that_takes_nothing_is_left(store: Store) -> None:
             pass
         assert got < len(LARGE) - 1
     until(lambda: not store.handles(), "files are closed")
+
+
+def test_a_client_that_takes_nothing_of_a_file_is_left(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(LARGE)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs, pytest.raises(ConnectionResetError, match="takes nothing"):
+        asyncio.run(send_file(ours.fileno(), str(tmp_path / "f"), len(LARGE), 0.2))

@@ -5,6 +5,7 @@ import logging
 import typing as t
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 
+CLIENT_LEFT = 499  # in the log alone: nobody is there to be told
 log = logging.getLogger("nutshell.object_store")
 Receive = Callable[[], Awaitable[MutableMapping[str, t.Any]]]
 
@@ -61,7 +62,15 @@ async def send_answer(
     method: str, answer: Answered, send: t.Any, encode: Callable[[str], bytes], patience_s: float
 ) -> int:
     """Bytes of the body that were sent. `encode`: how this API's text becomes a header value; `patience_s`: how long
-    a client may take nothing of a long answer."""
+    a client may take nothing of a long answer. ConnectionAbortedError, and status 499, when it left or did not."""
+    try:
+        return await _send(method, answer, send, encode, patience_s)
+    except (ConnectionResetError, BrokenPipeError, ClientSlow) as why:
+        answer.status = CLIENT_LEFT
+        raise ConnectionAbortedError(str(why)) from None
+
+
+async def _send(method: str, answer: Answered, send: t.Any, encode: Callable[[str], bytes], patience_s: float) -> int:
     headers, bare = answer.headers, method == "HEAD" or answer.status in (204, 304)
     if method == "HEAD" and answer.status >= 400:
         headers["content-length"] = "0"

@@ -8,8 +8,12 @@ AT_ONCE = 4 << 20
 PATIENCE_MS = 20  # a thread waits so long for a client that reads; a slower one is waited for by the event loop
 
 
-async def send_file(fd: int, path: str, size: int) -> None:
-    """To a socket that does not block. ConnectionResetError when the client leaves, or the file is shorter."""
+TAKEN_S = 60.0  # how long a client may take nothing
+
+
+async def send_file(fd: int, path: str, size: int, patience_s: float = TAKEN_S) -> None:
+    """To a socket that does not block. ConnectionResetError when the client leaves or takes nothing, or the file is
+    shorter."""
     loop = asyncio.get_running_loop()
     out = os.dup(fd)
     try:
@@ -19,7 +23,7 @@ async def send_file(fd: int, path: str, size: int) -> None:
             while at < size:
                 at = await loop.run_in_executor(None, _push, out, source, at, size)
                 if at < size:
-                    await _writable(loop, out)
+                    await _writable(loop, out, patience_s)
         finally:
             os.close(source)
     finally:
@@ -43,11 +47,13 @@ def _push(out: int, source: int, at: int, size: int) -> int:
     return at
 
 
-async def _writable(loop: asyncio.AbstractEventLoop, fd: int) -> None:
+async def _writable(loop: asyncio.AbstractEventLoop, fd: int, patience_s: float) -> None:
     ready: asyncio.Future[None] = loop.create_future()
     loop.add_writer(fd, _wake, ready)
     try:
-        await ready
+        await asyncio.wait_for(ready, patience_s)
+    except TimeoutError:
+        raise ConnectionResetError("the client takes nothing") from None
     finally:
         loop.remove_writer(fd)
 

@@ -104,11 +104,14 @@ class Application:
             answer.headers.setdefault("content-type", "text/html; charset=UTF-8" if empty else "application/xml")
         answer.headers |= {"x-amz-request-id": request_id, "x-amz-id-2": request_id}
         end_after(scope, answer)
-        sent = await send_answer(scope["method"], answer, send, _utf8, patience_s)
-        self.site.cloud.port(Traces).finished(
-            None, request_id, scope["method"], scope["path"], answer.status, time.perf_counter() - started, sent,
-            "object_store", *((req.who,) if req is not None else ()),
-        )  # fmt: skip
+        sent = 0
+        try:
+            sent = await send_answer(scope["method"], answer, send, _utf8, patience_s)
+        finally:
+            self.site.cloud.port(Traces).finished(
+                None, request_id, scope["method"], scope["path"], answer.status, time.perf_counter() - started, sent,
+                "object_store", *((req.who,) if req is not None else ()),
+            )  # fmt: skip
 
     def _named(self, scope: Scope) -> str:
         """The bucket in the host's name."""

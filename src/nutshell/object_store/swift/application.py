@@ -58,18 +58,21 @@ class Application:
             del answer.headers[name]
         answer.headers["x-trans-id"] = answer.headers["x-openstack-request-id"] = trans_id
         end_after(scope, answer)
-        sent = await send_answer(scope["method"], answer, send, _latin1, patience_s)
-        self.site.cloud.port(Traces).finished(
-            None,
-            trans_id,
-            scope["method"],
-            req.path if req is not None else "",
-            answer.status,
-            time.perf_counter() - started,
-            sent,
-            "object_store",
-            *((req.who,) if req is not None else ()),
-        )
+        sent = 0
+        try:
+            sent = await send_answer(scope["method"], answer, send, _latin1, patience_s)
+        finally:
+            self.site.cloud.port(Traces).finished(
+                None,
+                trans_id,
+                scope["method"],
+                req.path if req is not None else "",
+                answer.status,
+                time.perf_counter() - started,
+                sent,
+                "object_store",
+                *((req.who,) if req is not None else ()),
+            )
 
     async def _answer(self, req: Request) -> Response:
         try:
