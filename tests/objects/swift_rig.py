@@ -70,6 +70,13 @@ class Swift:
                 data += Path(m["path"]).read_bytes()
         return Got(sent[0]["status"], found, data)
 
+    @property
+    def engine(self) -> Any:
+        """The engine itself, once it was used."""
+        from nutshell.object_store.port import ObjectEngine
+
+        return self.running.cloud.port(ObjectEngine)._made
+
     def log_in(self, project: str, user: str, password: str) -> str:
         login = {"x-auth-user": f"{project}:{user}", "x-auth-key": password}
         got = self.raw("GET", "/auth/v1.0", b"", "", login)
@@ -93,3 +100,5 @@ def swift_cloud(state: Path | None = None, **settings: object) -> Iterator[Swift
     finally:
         loop.close()
         running.close()
+        if (engine := made.engine) is not None:
+            engine.close()

@@ -25,6 +25,7 @@ class Changer(Reader):
         placed: Callable[[Any], Any],
         append: Callable[[str, int, bytes, bytes], Place],
         containers: dict[int, ContainerRow],
+        copies: Callable[[int], int],
     ) -> None:
         """`containers`: those known, kept from batch to batch."""
         super().__init__(connection)
@@ -39,6 +40,7 @@ class Changer(Reader):
         self._usage: dict[tuple[int, int], list[int]] = {}  # (account, policy) → containers, objects, bytes
         self._dead: dict[tuple[str, int], int] = {}
         self._containers = containers
+        self._copies = copies  # policy → how many there should be
 
     def run(self, statement: str, *values: Any) -> None:
         """Carry out a named statement and remember it."""
@@ -123,6 +125,8 @@ class Changer(Reader):
             return 0
         blob_id, size, sums, places, policy, key, sealed = self._placed(staged)
         self.run("blob", blob_id, size, sums, ENCODER.encode(places), policy, key, sealed)
+        if len(places) < self._copies(policy):  # a device was left out: made up for later
+            self.run("repair", blob_id, "written with too few copies")
         self.kept.append(staged)
         return int(blob_id)
 

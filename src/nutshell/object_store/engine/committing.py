@@ -81,7 +81,9 @@ class Grounds:
     logs: Callable[[str], Log]
     targets: Callable[[int, int, int], list[Device]]
     spread: Callable[[], Sequence[Device]]  # devices for changes without bytes
-    failed: Callable[[str], None]
+    failed: Callable[[str, EngineError], None]
+    refusal: Callable[[], EngineError]  # why no device takes anything now
+    copies: Callable[[int], int]  # policy → how many there should be
     new_id: Callable[[], int]
     done: Callable[[Changer], None]  # after a commit
 
@@ -157,7 +159,7 @@ class Committer:
                 except Exception as why:
                     log.debug("a batch is written again: %s", why)
                     if isinstance(why, _DeviceFailed):
-                        self._g.failed(why.device)
+                        self._g.failed(why.device, why.why)
             self._commit(batch)
         finally:
             self._turn.release()
@@ -183,10 +185,11 @@ class Committer:
             for one in batch:
                 self._alone(one)
         except BaseException as why:
-            if not isinstance(why, EngineError):
+            kind = _kind_of(why)
+            if not isinstance(kind, EngineError):
                 log.exception("a batch of changes failed")
             for one in batch:
-                one.error = _kind_of(why)
+                one.error = kind
         self._tell(batch)
 
     def _alone(self, one: Change) -> None:
@@ -199,16 +202,19 @@ class Committer:
             one.error = _kind_of(why)
 
     def _attempt(self, batch: list[Change]) -> None:
-        """Commit the batch; devices that fail are left out and it is tried again."""
+        """Commit the batch; devices that fail are left out and it is tried again. A change that wants its bytes on just
+        such a device (a repair) is refused."""
+        failed: set[str] = set()
         while True:
             try:
                 self._once(batch)
                 return
             except _DeviceFailed as why:
-                self._g.failed(why.device)
+                self._g.failed(why.device, why.why)
                 log.warning("object store: %s", why.why)
-                if not self._g.spread():
+                if why.device in failed or not self._g.spread():
                     raise why.why from None
+                failed.add(why.device)
 
     def _once(self, batch: list[Change]) -> None:
         self._write_down(self._carry_out(batch))
@@ -216,7 +222,8 @@ class Committer:
     def _carry_out(self, batch: list[Change]) -> Changer:
         """Run the work in a transaction that stays open. Where that fails, it is as if it had not been."""
         self._pending = {}
-        changer = Changer(self._g.connection, self._g.new_id, self._place, self._append, self._containers)
+        g = self._g
+        changer = Changer(g.connection, g.new_id, self._place, self._append, self._containers, g.copies)
         self._g.connection.execute("BEGIN IMMEDIATE")
         try:
             for one in batch:
@@ -224,7 +231,7 @@ class Committer:
                 one.error = None
                 try:
                     one.result = one.work(changer)
-                except _DeviceFailed:
+                except (_DeviceFailed, sqlite3.OperationalError):  # SQLite may have ended the transaction
                     raise
                 except BaseException as why:
                     one.error = why
@@ -258,7 +265,8 @@ class Committer:
 
     def _undo(self) -> None:
         self._containers.clear()
-        self._g.connection.execute("ROLLBACK")
+        if self._g.connection.in_transaction:  # SQLite itself ends it when a disk is full or fails
+            self._g.connection.execute("ROLLBACK")
         for p in self._pending.values():
             if p.log.tail > p.start:
                 p.log.take_back(p.start)
@@ -298,7 +306,7 @@ class Committer:
         for device in self._g.spread()[: max(0, COPIES - len(self._pending))]:
             self._open(device.name)
         if not self._pending:
-            raise NotWritable("no device takes writes")
+            raise self._g.refusal()
         self._seq += 1
         for name, p in self._pending.items():
             if p.size:
@@ -345,8 +353,12 @@ class Committer:
 
 
 def _kind_of(why: BaseException) -> BaseException:
-    if isinstance(why, sqlite3.OperationalError) and "full" in str(why):
-        return NoRoom("the index's disk is full")
+    if isinstance(why, sqlite3.OperationalError):
+        kind = why.sqlite_errorcode & 0xFF
+        if kind == sqlite3.SQLITE_FULL:
+            return NoRoom("the index's disk is full")
+        if kind in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+            return NotWritable(f"the index's disk cannot be written: {why}")
     return why
 
 

@@ -25,6 +25,7 @@ from nutshell.object_store.rows import Blob, Place
 log = logging.getLogger("nutshell.object_store")
 PAGE = 500
 DEAD_SHARE = 0.5  # a segment with so much rubbish is compacted
+MOST_FAILURES = 20  # mending is tried again in some seconds
 MOVE_BYTES = 4 << 20  # live bytes that one change moves
 
 
@@ -181,13 +182,20 @@ class Keeper:
             after = page[-1].id
 
     def repair_noted(self) -> int:
-        """Blobs that a reader found damaged."""
+        """Blobs that a reader found damaged, or that were written with too few copies."""
         noted = self._engine.read(lambda i: i.repairs(PAGE))
+        failures = 0
         for blob_id in noted:
             blob = self._engine.read(lambda i, b=blob_id: i.blob(b))  # type: ignore[misc]
-            with contextlib.suppress(EngineError, OSError):
+            try:
                 if blob is not None:
                     self.tend(blob, True)
+            except (EngineError, OSError) as why:  # it stays noted: the device may come back
+                log.warning("object store: blob %d could not be mended: %s", blob_id, why)
+                failures += 1
+                if failures == MOST_FAILURES:
+                    break
+                continue
             self._engine.change_now(lambda index, b=blob_id: index.run("repair-", b))  # type: ignore[misc]
         return len(noted)
 

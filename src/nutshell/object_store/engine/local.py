@@ -29,7 +29,7 @@ from nutshell.object_store.engine.reading import Reader
 from nutshell.object_store.engine.sealing import Sealer
 from nutshell.object_store.engine.segments import Log
 from nutshell.object_store.engine.staging import Inlet, LocalUpload, blob_file
-from nutshell.object_store.errors import NoRoom
+from nutshell.object_store.errors import EngineError, NoRoom, NotWritable
 from nutshell.object_store.rows import AccountRow, Blob, ContainerRow, Place
 
 T = TypeVar("T")
@@ -58,6 +58,7 @@ class _Open:
     devices: list[Device]
     logs: dict[str, Log]
     committer: Committer
+    connections: list[sqlite3.Connection]
     scratch: Any = None
     local: threading.local = field(default_factory=threading.local)
 
@@ -72,7 +73,7 @@ class LocalEngine:
         self._state: _Open | None = None
         self._cache: dict[str, AccountRow | ContainerRow | None] = {}
         self._epoch = 0
-        self._failed: dict[str, float] = {}
+        self._failed: dict[str, tuple[float, EngineError]] = {}  # device → until when it is left out, and why
         self._next_id = 0
         self._id_lock = threading.Lock()
         self._threads = ThreadPoolExecutor(max(4, os.cpu_count() or 1), "objects")
@@ -105,9 +106,9 @@ class LocalEngine:
         seq, _ = recovery.catch_up(connection, logs)
         self._next_id = recovery.first_id(connection, int(time.time() * 1000))
         self.first_id = self._next_id
-        grounds = Grounds(connection, lambda name: logs[name], self.targets, self.spread, self.suspend, self.new_id,
-                          self._committed)  # fmt: skip
-        self._state = _Open(directory, devices, logs, Committer(grounds, seq), scratch)
+        grounds = Grounds(connection, lambda name: logs[name], self.targets, self.spread, self.suspend, self.refusal,
+                          self.copies, self.new_id, self._committed)  # fmt: skip
+        self._state = _Open(directory, devices, logs, Committer(grounds, seq), [connection], scratch)
         return self._state
 
     def _present(self, devices: list[Device], marks_file: Path) -> list[Device]:
@@ -140,8 +141,10 @@ class LocalEngine:
         state, self._state = self._state, None
         if state is not None:
             state.committer.stop()
-            for one in state.logs.values():
-                one.close()
+            for journal in state.logs.values():
+                journal.close()
+            for connection in state.connections:
+                connection.close()
             if state.scratch is not None:
                 state.scratch.cleanup()
         self._threads.shutdown()
@@ -177,19 +180,32 @@ class LocalEngine:
     def log_of(self, name: str) -> Log | None:
         return self._opened().logs.get(name)
 
-    def suspend(self, name: str) -> None:
-        self._failed[name] = time.monotonic() + SUSPENDED_S
+    def suspend(self, name: str, why: EngineError) -> None:
+        self._failed[name] = (time.monotonic() + SUSPENDED_S, why)
+
+    def refusal(self) -> EngineError:
+        """Why no device takes anything now."""
+        known = [why for _, why in sorted(self._failed.values(), key=lambda one: one[0])]
+        return type(known[-1])(str(known[-1])) if known else NotWritable("no device takes writes")
+
+    def copies(self, policy: int) -> int:
+        """How many copies there should be, with the devices that are in use."""
+        active = sum(d.state == DeviceState.ACTIVE for d in self._opened().devices)
+        return min(self.policies[policy].replicas, active)
 
     def spread(self) -> list[Device]:
         """The devices that take writes now."""
         now = time.monotonic()
         usable = [d for d in self._opened().devices if d.state == DeviceState.ACTIVE]
-        return [d for d in usable if self._failed.get(d.name, 0.0) < now]
+        return [d for d in usable if d.name not in self._failed or self._failed[d.name][0] < now]
 
     def targets(self, key: int, policy: int, size: int) -> list[Device]:
         """Where bytes of that name go now. NoRoom when nothing takes them."""
         room = self.free_bytes()
-        able = [d for d in self.spread() if room.get(d.name, 0) - size >= self.settings.reserve_bytes]
+        usable = self.spread()
+        if not usable:
+            raise self.refusal()
+        able = [d for d in usable if room.get(d.name, 0) - size >= self.settings.reserve_bytes]
         if not able:
             raise NoRoom("no device has room for these bytes")
         return choose(key, self.policies[policy].replicas, able)
@@ -220,6 +236,7 @@ class LocalEngine:
         found = getattr(state.local, "reader", None)
         if found is None:
             connection: sqlite3.Connection = recovery.connect(state.directory / "index.db", True, reads=True)
+            state.connections.append(connection)
             found = state.local.reader = Reader(connection)
         reader: Reader = found
         return reader

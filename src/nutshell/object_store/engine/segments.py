@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from nutshell.object_store.errors import NoRoom, NotWritable
+from nutshell.object_store.errors import EngineError, NoRoom, NotWritable
 
 HEADER = struct.Struct("<4sIQQQII")  # magic, version, sequence, bytes, description's bytes, its CRC, header's CRC
 MAGIC = b"NsOs"
@@ -182,7 +182,7 @@ def _sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def refusal(device: str, why: OSError) -> Exception:
+def refusal(device: str, why: OSError) -> EngineError:
     import errno
 
     if why.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

@@ -13,6 +13,7 @@ from typing import Any
 from nutshell.object_store.engine.devices import Device
 from nutshell.object_store.engine.sealing import Seal, Sealer
 from nutshell.object_store.engine.segments import refusal
+from nutshell.object_store.errors import EngineError
 from nutshell.object_store.rows import Place
 
 INLINE = 64 << 10  # up to here bytes go to the log
@@ -61,7 +62,7 @@ class Inlet:
     durable: bool
     new_id: Callable[[], int]
     targets: Callable[[int, int, int], list[Device]]  # (key, policy, bytes) → devices; NoRoom
-    failed: Callable[[str], None]  # a device refused
+    failed: Callable[[str, EngineError], None]  # a device refused
     sealer: Sealer | None
 
 
@@ -157,7 +158,7 @@ class _Files:
         )
         self.sums: list[bytes] = []
         self._rest = b""
-        self._out: list[int] = []
+        self._out: dict[str, int] = {}
 
     def take(self, parts: list[bytes], last: bool) -> None:
         """Hash, seal, sum and write the next bytes; flush after the last."""
@@ -173,14 +174,22 @@ class _Files:
             self._flush()
 
     def _open(self) -> None:
-        for device in self.devices:
+        for device in list(self.devices):
             path = blob_file(device, self.blob_id)
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._out.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+                self._out[device.name] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             except OSError as why:
-                self._inlet.failed(device.name)
-                raise refusal(device.name, why) from why
+                self._leave_out(device, why)
+
+    def _leave_out(self, device: Device, why: OSError) -> None:
+        """Go on where there are other devices; the copy is made up for later. Raises when this was the last."""
+        refused = refusal(device.name, why)
+        self._inlet.failed(device.name, refused)
+        self._forget(device)
+        self.devices.remove(device)
+        if not self.devices:
+            raise refused from why
 
     def _write(self, data: bytes) -> None:
         for one in self._hashes:
@@ -188,36 +197,37 @@ class _Files:
         if self.seal is not None:
             data = self.seal.encrypt(data)
         self.sums.append(sum_of(data))
-        for device, out in zip(self.devices, self._out, strict=True):
+        for device in list(self.devices):
+            out = self._out[device.name]
             try:
                 done = os.write(out, data)
                 while done < len(data):
                     done += os.write(out, memoryview(data)[done:])
             except OSError as why:
-                self._inlet.failed(device.name)
-                raise refusal(device.name, why) from why
+                self._leave_out(device, why)
 
     def _flush(self) -> None:
-        for device, out in zip(self.devices, self._out, strict=True):
+        for device in list(self.devices):
             try:
                 if self._inlet.durable:
-                    os.fsync(out)
+                    os.fsync(self._out[device.name])
                     parent = os.open(blob_file(device, self.blob_id).parent, os.O_RDONLY)
                     try:
                         os.fsync(parent)
                     finally:
                         os.close(parent)
-                os.close(out)
+                os.close(self._out.pop(device.name))
             except OSError as why:
-                self._inlet.failed(device.name)
-                raise refusal(device.name, why) from why
-        self._out = []
+                self._leave_out(device, why)
 
     def throw_away(self) -> None:
-        for out in self._out:
-            with contextlib.suppress(OSError):
-                os.close(out)
-        self._out = []
         for device in self.devices:
-            with contextlib.suppress(OSError):
-                blob_file(device, self.blob_id).unlink(missing_ok=True)
+            self._forget(device)
+
+    def _forget(self, device: Device) -> None:
+        out = self._out.pop(device.name, None)
+        with contextlib.suppress(OSError):
+            if out is not None:
+                os.close(out)
+        with contextlib.suppress(OSError):
+            blob_file(device, self.blob_id).unlink(missing_ok=True)
