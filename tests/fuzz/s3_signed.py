@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from tests.fuzz.people import Side
 from tests.fuzz.world import Reply, World
@@ -56,12 +56,16 @@ def authorization(pair: Pair, method: str, path: str, query: str, given: Mapping
     heads = {k.lower(): " ".join(v.split()) for k, v in given.items() if k.lower().startswith("x-amz-")}
     heads["host"] = "cloud.example:5000"
     names = ";".join(sorted(heads))
-    asked = "&".join(sorted(p if "=" in p else p + "=" for p in query.split("&") if p))
+    escaped: Any = {"safe": "~", "errors": "surrogateescape"}
+    pairs = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
+    asked = "&".join(f"{k}={v}" for k, v in sorted((quote(k, **escaped), quote(v, **escaped)) for k, v in pairs))
+    path = quote(unquote(path, errors="surrogateescape"), safe="/~", errors="surrogateescape")
     canonical = "\n".join([method, path, asked, *(f"{n}:{heads[n]}" for n in sorted(heads)), "", names,
                            heads["x-amz-content-sha256"]])  # fmt: skip
     date = heads["x-amz-date"][:8]
     scope = f"{date}/us-east-1/s3/aws4_request"
-    said = f"AWS4-HMAC-SHA256\n{heads['x-amz-date']}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
+    said = f"AWS4-HMAC-SHA256\n{heads['x-amz-date']}\n{scope}\n{digest}"
     key = b"AWS4" + pair.secret.encode()
     for word in (date, "us-east-1", "s3", "aws4_request", said):
         key = hmac.new(key, word.encode(), hashlib.sha256).digest()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,18 +57,25 @@ class World:
             given.setdefault("Content-Length", str(len(data)))
         if token:
             given["X-Auth-Token"] = token
-        return self._loop.run_until_complete(self._call(method, path, data, given))
-
-    async def _call(self, method: str, path: str, data: bytes, headers: Mapping[str, str]) -> Reply:
         parts = urlsplit(path)
-        sent, out = False, []
+        where = (parts.path.encode("utf-8", "surrogateescape"), parts.query.encode("utf-8", "surrogateescape"))
+        return self.send(method, where, [data], given)
+
+    def send(
+        self, method: str, where: tuple[bytes, bytes], pieces: Sequence[bytes], headers: Mapping[str, str]
+    ) -> Reply:
+        """`where`: path and query as they go over the wire; the body comes in these pieces."""
+        return self._loop.run_until_complete(self._send(method, where, list(pieces), headers))
+
+    async def _send(
+        self, method: str, where: tuple[bytes, bytes], pieces: list[bytes], headers: Mapping[str, str]
+    ) -> Reply:
+        out: list[Any] = []
 
         async def receive() -> dict[str, Any]:
-            nonlocal sent
-            if sent:
+            if not pieces:
                 return {"type": "http.disconnect"}
-            sent = True
-            return {"type": "http.request", "body": data, "more_body": False}
+            return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
 
         async def send(message: Any) -> None:
             out.append(message)
@@ -79,9 +86,9 @@ class World:
             "http_version": "1.1",
             "method": method,
             "scheme": "http",
-            "path": parts.path,
-            "raw_path": parts.path.encode("utf-8", "surrogateescape"),
-            "query_string": parts.query.encode("utf-8", "surrogateescape"),
+            "path": where[0].decode("utf-8", "replace"),
+            "raw_path": where[0],
+            "query_string": where[1],
             "headers": [(k.lower().encode("latin1"), v.encode("latin1", "replace")) for k, v in headers.items()],
             "client": ("192.0.2.7", 4711),
             "server": ("cloud.example", 5000),
@@ -89,6 +96,7 @@ class World:
         await self.running.app(scope, receive, send)
         start = next(m for m in out if m["type"] == "http.response.start")
         raw = b"".join(m.get("body", b"") for m in out if m["type"] == "http.response.body")
+        raw += b"".join(Path(m["path"]).read_bytes() for m in out if m["type"] == "http.response.pathsend")
         return Reply(start["status"], {k.decode(): v.decode("latin1") for k, v in start["headers"]}, raw)
 
     def login(self, name: str, password: str, scope: Any = None) -> str:

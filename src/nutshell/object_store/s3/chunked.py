@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from nutshell.object_store.numbers import count
 from nutshell.object_store.s3.errors import S3Error
 from nutshell.object_store.s3.messages import Request
 
@@ -39,9 +40,9 @@ def unwrap(req: Request, seed: Seed | None, payload: str = "") -> None:
     """Set the request's `length`, `sha256` and `body`."""
     said = payload or req.headers.get("x-amz-content-sha256", "")
     text = req.headers.get("content-length")
-    if text is not None and not text.isdecimal():
+    req.length = count(text) if text is not None else None
+    if text is not None and req.length is None:
         raise S3Error("InvalidArgument", "Invalid Content-Length")
-    req.length = int(text) if text is not None else None
     if said.startswith("STREAMING-") and (seed.strict if seed is not None else not req.who.user_id):
         _streaming(req, seed, said)
     elif seed is not None and seed.strict and said != "UNSIGNED-PAYLOAD" and not re.fullmatch("[0-9a-fA-F]{64}", said):

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from nutshell.identity.port import Ec2Credential
+from nutshell.object_store.numbers import count
 from nutshell.object_store.rows import ObjectRow
 from nutshell.object_store.s3 import grants, objects, signing, versions, writes
 from nutshell.object_store.s3.errors import S3Error
@@ -165,9 +166,10 @@ def _condition(term: Any, fields: Mapping[str, str], named: set[str], sizes: tup
         raise S3Error("InvalidPolicyDocument")
     operator, name, value = str(term[0]).lower(), term[1], term[2]
     if operator == "content-length-range":
-        if not str(name).isdecimal() or not str(value).isdecimal():
+        least, most = count(str(name)), count(str(value))
+        if least is None or most is None:
             raise S3Error("InvalidPolicyDocument")
-        return int(name), min(int(value), writes.MOST_BYTES)
+        return least, min(most, writes.MOST_BYTES)
     field = str(name).removeprefix("$").lower()
     named.add(field)
     have = fields.get(field, "")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from nutshell.object_store.numbers import whole
 from nutshell.object_store.port import Index
 from nutshell.object_store.rows import ObjectRow
 from nutshell.object_store.s3 import objects, versions
@@ -27,10 +28,10 @@ class Page:
 
 def limit_of(req: Request, name: str = "max-keys") -> int:
     text = req.query.get(name, str(MOST))
-    if not text.lstrip("-").isdecimal() or len(text) > 20:
+    number = whole(text)
+    if number is None:
         raise S3Error("InvalidArgument", "Provided max-keys not an integer or within integer range", ArgumentName=name,
                       ArgumentValue=text)  # fmt: skip
-    number = int(text)
     if number < 0 or number > 2147483647:
         raise S3Error("InvalidArgument", f"Argument {name} must be an integer between 0 and 2147483647",
                       ArgumentName=name, ArgumentValue=text)  # fmt: skip

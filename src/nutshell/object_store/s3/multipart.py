@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nutshell.object_store.numbers import count
 from nutshell.object_store.rows import ContainerRow, ObjectRow
 from nutshell.object_store.s3 import checksums, listings, objects, parts, quotas, versions, writes
 from nutshell.object_store.s3.errors import S3Error
@@ -300,7 +301,7 @@ async def complete(site: Site, req: Request) -> Answer:
     writes.write_conditions(req, before)
     kept, total = _manifest(upload, rows)
     said_size = req.headers.get("x-amz-mp-object-size")
-    if said_size is not None and (not said_size.isdecimal() or int(said_size) != total):
+    if said_size is not None and count(said_size) != total:
         raise S3Error(
             "InvalidRequest", "The provided 'x-amz-mp-object-size' header value does not match what was computed"
         )

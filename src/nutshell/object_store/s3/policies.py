@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nutshell.object_store.callers import words_for
+from nutshell.object_store.numbers import count
 from nutshell.object_store.s3.errors import S3Error
 from nutshell.object_store.s3.messages import Request
 
@@ -28,6 +29,11 @@ def _network(value: str, pattern: str) -> bool:
         return False
 
 
+def _counts(value: str, pattern: str, test: Callable[[int, int], bool]) -> bool:
+    a, b = count(value), count(pattern)
+    return a is not None and b is not None and test(a, b)
+
+
 TESTS: Mapping[str, Callable[[str, str], bool]] = {
     "StringEquals": lambda v, p: v == p,
     "StringNotEquals": lambda v, p: v != p,
@@ -37,8 +43,8 @@ TESTS: Mapping[str, Callable[[str, str], bool]] = {
     "IpAddress": _network,
     "NotIpAddress": lambda v, p: not _network(v, p),
     "Bool": lambda v, p: v.lower() == p.lower(),
-    "NumericLessThanEquals": lambda v, p: v.isdecimal() and p.isdecimal() and int(v) <= int(p),
-    "NumericEquals": lambda v, p: v.isdecimal() and p.isdecimal() and int(v) == int(p),
+    "NumericLessThanEquals": lambda v, p: _counts(v, p, lambda a, b: a <= b),
+    "NumericEquals": lambda v, p: _counts(v, p, lambda a, b: a == b),
 }
 NEGATIVE = ("StringNotEquals", "StringNotLike", "NotIpAddress")
 FACTS: Mapping[str, Callable[[Request], str]] = {

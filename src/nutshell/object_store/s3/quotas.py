@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from nutshell.object_store.numbers import count
 from nutshell.object_store.rows import AccountRow, ContainerRow
 from nutshell.object_store.s3.errors import S3Error
 from nutshell.object_store.s3.messages import Request
@@ -34,9 +35,10 @@ def check(site: Any, req: Request, index: Any, home: ContainerRow, size: int) ->
     meta = home.meta
     if BYTES in meta or COUNT in meta:
         used = index.container_usage(home.id)
-        if meta.get(BYTES, "").isdigit() and used.bytes + size > int(meta[BYTES]):
+        most, number = count(meta.get(BYTES, "")), count(meta.get(COUNT, ""))
+        if most is not None and used.bytes + size > most:
             raise S3Error("EntityTooLarge", f"Upload exceeds quota: the bucket may hold {meta[BYTES]} bytes.")
-        if meta.get(COUNT, "").isdigit() and used.objects + 1 > int(meta[COUNT]):
+        if number is not None and used.objects + 1 > number:
             raise S3Error("EntityTooLarge", f"Upload exceeds quota: the bucket may hold {meta[COUNT]} objects.")
     account: AccountRow | None = index.account_by_id(home.account_id)
     whole = {k: v for k, v in account.meta.items() if k.startswith(ACCOUNT)} if account is not None else {}

@@ -155,7 +155,7 @@ def _presigned(req: Request) -> Signed:
     if query["X-Amz-Algorithm"] != ALGORITHM:
         raise S3Error(code, 'X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
     text = query["X-Amz-Expires"]
-    if not text.lstrip("-").isdecimal() or len(text) > 20 or int(text) >= 1 << 63:
+    if not text.removeprefix("-").isdecimal() or len(text) > 20 or int(text) >= 1 << 63:
         raise S3Error(code, "X-Amz-Expires should be a number")
     seconds = int(text)
     if seconds < 0:

@@ -313,7 +313,7 @@ def copy_range(req: Request, size: int) -> tuple[int, int]:
     said = req.headers.get("x-amz-copy-source-range")
     if said is None:
         return 0, size
-    m = re.fullmatch(r"bytes=(\d+)-(\d+)", said)
+    m = re.fullmatch(r"bytes=([0-9]{1,18})-([0-9]{1,18})", said)
     if m is None or int(m[2]) < int(m[1]):
         raise S3Error("InvalidArgument", "The x-amz-copy-source-range value must be of the form bytes=first-last where"
                                          " first and last are the zero-based offsets of the first and last bytes",

@@ -70,7 +70,7 @@ def read_account_acl(text: str) -> dict[str, list[str]]:
     """The account's list. ValueError when it is none."""
     try:
         said: Any = json.loads(text) if text.strip() else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(f"Syntax error in input ({text!r})") from None
     if not isinstance(said, dict):
         raise ValueError(f"Syntax error in input ({text!r})")

@@ -1,10 +1,10 @@
 """Swift's limits on names and metadata, and times in headers (Object Storage API, "constraints")."""
 
 import functools
-import re
 from collections.abc import Mapping
 from email.utils import formatdate
 
+from nutshell.object_store.numbers import count, whole
 from nutshell.object_store.rows import TICKS
 from nutshell.object_store.swift.messages import Refusal, Request
 
@@ -95,20 +95,22 @@ def delete_at(headers: Mapping[str, str], now_s: float) -> int:
     """When a request wants the object deleted (seconds), 0 for never. 400 for the past and for no number."""
     after = headers.get("x-delete-after")
     if after is not None and after != "":
-        if not re.fullmatch(r"-?\d+", after.strip()):
+        seconds = whole(after.strip())
+        if seconds is None:
             raise Refusal(400, "Non-integer X-Delete-After")
-        at = int(now_s) + int(after)
+        at = int(now_s) + seconds
         if at <= int(now_s):
             raise Refusal(400, "X-Delete-After in past")
         return _bounded(at)
     text = headers.get("x-delete-at")
     if text is None or text == "":
         return 0
-    if not re.fullmatch(r"-?\d+", text.strip()):
+    moment = whole(text.strip())
+    if moment is None:
         raise Refusal(400, "Non-integer X-Delete-At")
-    if int(text) < now_s:
+    if moment < now_s:
         raise Refusal(400, "X-Delete-At in past")
-    return _bounded(int(text))
+    return _bounded(moment)
 
 
 def _bounded(at: int) -> int:
@@ -136,6 +138,7 @@ def listing_limit(req: Request, most: int) -> int:
     text = req.query.get("limit", "")
     if not text.isdecimal():
         return most
-    if int(text) > most:
+    number = count(text)
+    if number is None or number > most:
         raise Refusal(412, f"Maximum limit is {most}")
-    return int(text)
+    return number

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from html import escape
 from urllib.parse import quote
 
+from nutshell.object_store.numbers import whole
 from nutshell.object_store.swift.messages import REASONS, Handler, Refusal, Request, Response
 from nutshell.object_store.swift.site import Site
 from nutshell.object_store.swift.temporary_urls import read_signature, signing_keys
@@ -132,9 +133,10 @@ class _Form:
 
     def _number(self, name: str) -> int:
         text = self._fields.get(name) or "0"
-        if not re.fullmatch(r"-?\d+", text.strip()):
+        found = whole(text.strip())
+        if found is None:
             raise _Wrong(400, f"{'expired' if name == 'expires' else name} not an integer")
-        return int(text)
+        return found
 
     def _check(self) -> None:
         """The signature over what the form may do."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, unquote_to_bytes
 
 from nutshell.core.policy import Who
+from nutshell.object_store.numbers import count
 from nutshell.object_store.sockets import Receive, pieces_of
 
 Handler = Callable[["Request"], Awaitable["Response"]]
@@ -145,9 +146,10 @@ class Request:
         text = self.headers.get("content-length")
         if text is None:
             return None
-        if not text.isdecimal():
+        found = count(text)
+        if found is None:
             raise Refusal(400, "Invalid Content-Length header value")
-        return int(text)
+        return found
 
     def flag(self, name: str) -> bool:
         return is_true(self.query.get(name, ""))

@@ -6,6 +6,7 @@ X-Container-Meta-Quota-Bytes and -Count are the owner's; X-Account-Quota-Bytes (
 
 from typing import Any
 
+from nutshell.object_store.numbers import count
 from nutshell.object_store.rows import AccountRow, ContainerRow
 from nutshell.object_store.swift.messages import Handler, Refusal, Request, Response, is_true
 from nutshell.object_store.swift.site import Site
@@ -45,7 +46,7 @@ def _refuse_read_only(site: Site, req: Request, account: AccountRow, container: 
 def _container_headers(req: Request) -> None:
     for name in (BYTES, COUNT):
         value = req.headers.get(name)
-        if value and not value.isdigit():
+        if value and count(value) is None:
             raise Refusal(400, "Invalid bytes quota." if name == BYTES else "Invalid count quota.")
 
 
@@ -58,7 +59,7 @@ def _account_headers(site: Site, req: Request) -> None:
         if not site.cloud.rules.allows("object_store:reseller_admin", req.who, {}):
             raise Refusal(403)
         value = "" if name.startswith("x-remove-") else req.headers.pop(name)
-        if value and not value.isdigit():
+        if value and count(value) is None:
             raise Refusal(400, "Invalid bytes quota.")
         policy = bare.partition("policy-")[2]
         if policy and site.policy_index(policy) is None:
@@ -77,8 +78,9 @@ def _check(site: Site, req: Request, account: AccountRow, container: ContainerRo
     if container is not None and (BYTES in meta or COUNT in meta):
         row = container
         used = site.engine.read(lambda i: i.container_usage(row.id))
-        full = meta.get(BYTES, "").isdigit() and used.bytes + size > int(meta[BYTES])
-        if full or (meta.get(COUNT, "").isdigit() and used.objects + 1 > int(meta[COUNT])):
+        most, number = count(meta.get(BYTES, "")), count(meta.get(COUNT, ""))
+        full = most is not None and used.bytes + size > most
+        if full or (number is not None and used.objects + 1 > number):
             site.admitted(req)  # how full it is is not told to strangers
             raise Refusal(413, "Upload exceeds quota.")
     whole = {k: v for k, v in account.meta.items() if k.startswith("x-account-sysmeta-quota-")}

@@ -20,8 +20,8 @@ def asked_ranges(header: str) -> list[tuple[int | None, int | None]] | None:
         return None
     found: list[tuple[int | None, int | None]] = []
     for item in text.split(","):
-        m = re.fullmatch(r"(\d*)-(\d*)", item)
-        if m is None or item == "-":
+        m = re.fullmatch(r"([0-9]*)-([0-9]*)", item)
+        if m is None or item == "-" or len(item) > 60:
             return None
         start, end = (int(m[1]) if m[1] else None), (int(m[2]) if m[2] else None)
         if start is not None and end is not None and end < start:

@@ -8,6 +8,7 @@ import hashlib
 import json
 from typing import Any
 
+from nutshell.object_store.numbers import count
 from nutshell.object_store.swift import bulk, concatenating, ranges, slo_manifests
 from nutshell.object_store.swift.checks import iso_time
 from nutshell.object_store.swift.messages import (
@@ -109,11 +110,11 @@ async def _manifest(handle: Handler, req: Request, answer: Response) -> Any:
 def _choose_part(req: Request, headers: dict[str, str], parts: Any, asked: tuple[str, int]) -> Response | None:
     """?part-number=N: that segment's bytes. A refusal where there is no such segment."""
     text, size = asked
-    if not text.isdecimal() or int(text) < 1:
+    number = count(text)
+    if not number:
         raise Refusal(400, "Part number must be an integer greater than 0")
     if "range" in req.headers:
         raise Refusal(400, "Range requests are not supported with part number queries")
-    number = int(text)
     headers["x-parts-count"] = str(len(parts))
     if number > len(parts):
         said = {**headers, "content-range": f"bytes */{size}", "content-type": "text/html; charset=UTF-8"}

@@ -22,7 +22,7 @@ def parse(raw: bytes, own_path: str) -> list[dict[str, Any]]:
     """The client's list. 400 with a line for each entry that cannot be."""
     try:
         said = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Refusal(400, "Manifest must be valid JSON.\n") from None
     if not isinstance(said, list):
         raise Refusal(400, "Manifest must be a list.\n")
@@ -74,7 +74,7 @@ def _path_problem(entry: dict[str, Any], own_path: str, last: bool) -> str:
     if size is not None:
         try:
             size = entry["size_bytes"] = int(size)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return "invalid size_bytes"
         if size < 1 and not last:
             return "too small; each segment must be at least 1 byte."

@@ -5,13 +5,13 @@ Signed is "method\\nexpires\\npath", with the path as Swift has it (from /v1 on)
 
 import hmac
 import ipaddress
-import re
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from email.utils import formatdate
 from urllib.parse import quote
 
+from nutshell.object_store.numbers import count
 from nutshell.object_store.swift.messages import Handler, Refusal, Request, Response
 from nutshell.object_store.swift.site import Site
 
@@ -19,6 +19,7 @@ METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
 DIGESTS = {40: "sha1", 64: "sha256", 128: "sha512"}
 ALLOWED = ("sha256", "sha512")
 KEYS = ("temp-url-key", "temp-url-key-2")
+LATEST = 253402300799  # the year 9999
 REFUSED = ("x-object-manifest", "x-symlink-target")
 
 
@@ -72,8 +73,8 @@ def invalid() -> Refusal:
 def read_expiry(text: str, now: float) -> int:
     """Seconds since the epoch, from a number or an ISO 8601 time in UTC; 0 when it is none or over."""
     at = 0
-    if re.fullmatch(r"\d+", text):
-        at = int(text)
+    if text.isdecimal():
+        at = min(count(text) or 0, LATEST)
     else:
         for form in ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"):
             try:

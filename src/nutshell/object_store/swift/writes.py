@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from nutshell.object_store.numbers import count
 from nutshell.object_store.rows import ContainerRow, ObjectRow, timestamp
 from nutshell.object_store.swift import checks, ranges
 from nutshell.object_store.swift.checks import http_time
@@ -182,7 +183,7 @@ def _living(site: Site, index: Any, container: ContainerRow, name: str) -> Objec
 
 async def delete(site: Site, req: Request) -> Response:
     wanted = req.headers.get("x-if-delete-at")
-    if wanted is not None and not wanted.isdecimal():
+    if wanted is not None and count(wanted) is None:
         raise Refusal(400, "Bad X-If-Delete-At header value")
     _, container = site.container(req)
 
