@@ -147,7 +147,7 @@ def test_half_an_upload_is_removed_by_its_address(cloud: Any, bucket: Any, left:
 def upload(connection: Any, data: bytes, **more: Any) -> Any:
     made = connection.image.post("/images", json={"name": "i", "disk_format": "raw", "container_format": "bare"}).json()
     headers = {"Content-Type": "application/octet-stream", **more}
-    answer = connection.image.put(f"/images/{made['id']}/file", data=data, headers=headers)
+    answer = connection.image.put(f"/images/{made['id']}/file", data=data, headers=headers, status_code_retries=0)
     return made["id"], answer
 
 
@@ -239,6 +239,23 @@ def test_a_bucket_that_cannot_be_had(elsewhere: Any, settings: dict[str, Any], w
         assert "store s3 cannot take the data" in answer.text
         shown = connection.image.get(f"/images/{image_id}").json()
         assert (shown["status"], shown["size"]) == ("queued", None)
+
+
+def test_data_comes_from_whichever_store_has_it(cloud: Any) -> None:
+    """The heaviest store is asked first; the others when it fails; when all do, that is said before any byte."""
+    connection, stores = cloud.connection("admin"), cloud.state.port(Stores)
+    image_id, _ = upload(connection, DATA, **{"X-Image-Meta-Store": "s3"})
+    copy = {"method": {"name": "copy-image"}, "stores": ["swift"]}
+    assert connection.image.post(f"/images/{image_id}/import", json=copy).status_code == 202
+    cloud.settle()
+    stores.by_id["s3"].delete(stores.by_id["s3"].address(image_id))
+    assert connection.image.get(f"/images/{image_id}/file").content == DATA
+    cloud.settle()
+    assert cloud.state.port(Images).path(image_id).read_bytes() == DATA
+    connection.image.delete(f"/cache/{image_id}")
+    stores.by_id["swift"].delete(stores.by_id["swift"].address(image_id))
+    assert connection.image.get(f"/images/{image_id}/file", status_code_retries=0).status_code == 503
+    connection.image.delete(f"/images/{image_id}")
 
 
 def test_a_full_store_is_said_to_be_full(cloud: Any, monkeypatch: pytest.MonkeyPatch) -> None:

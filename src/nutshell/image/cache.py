@@ -75,10 +75,9 @@ class ImageCache:
             return
         if not row.locations:
             raise StoreFault(f"Image {row.id} has no data")
-        one = stores.sorted(row.locations)[0]
         partial = target.with_name(f"{row.id}{PARTIAL}")
         try:
-            self._write(row, partial, stores.need(one["store"]).read(one["url"], 0, row.size or 1 << 62))
+            self._write(row, partial, stores.read(row.locations, 0, row.size or 1 << 62))
             partial.replace(target)
         except (ImageRefused, OSError) as why:
             raise StoreFault(f"Image {row.id} cannot be used: {why}") from why

@@ -3,7 +3,7 @@ data"; RFC 9110 section 14 for ranges)."""
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from nutshell.core.cloud import Cloud
@@ -187,8 +187,9 @@ def _check_length(ask: Ask[Any], size: int) -> None:
                 raise BadRequest(f"The data has {size} bytes, not the {text} that were announced.")
 
 
-@image.route("GET", "/images/{image_id}/file", rule="download_image", noun=Image, verb="download", against=load)
-def download(ask: Ask[Any]) -> Answer:
+@image.route("GET", "/images/{image_id}/file", rule="download_image", noun=Image, verb="download", against=load,
+             streams=True)  # fmt: skip
+async def download(ask: Ask[Any], receive: Receive) -> Answer:
     row: Image = ask.target
     if row.status == Status.DEACTIVATED and not is_admin(ask):
         raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
@@ -209,9 +210,12 @@ def download(ask: Ask[Any]) -> Answer:
     stores, cache = ask.cloud.port(Stores), ask.cloud.port(ImageCache)
     path = stores.local(row.locations) or cache.file(row.id)
     if path is None:
-        one = stores.sorted(row.locations)[0]
+        try:
+            chunks = await ask.cloud.in_thread(lambda: stores.read(row.locations, start, end))
+        except StoreFault as why:
+            raise Unavailable(str(why)) from None
         ask.cloud.store.submit(lambda tx: queue(ask.cloud, tx, row.id))
-        return Answer(http, None, headers, chunks=_remote(ask.cloud, one, start, end))
+        return Answer(http, None, headers, chunks=_remote(ask.cloud, chunks))
     try:
         source = open(path, "rb", buffering=0)  # noqa: SIM115 - the generator closes it; opened here, a delete does not disturb us
     except FileNotFoundError:
@@ -230,9 +234,8 @@ async def _chunks(cloud: Cloud, source: Any, start: int, end: int) -> AsyncItera
             yield data
 
 
-async def _remote(cloud: Cloud, one: Mapping[str, Any], start: int, end: int) -> AsyncIterator[bytes]:
+async def _remote(cloud: Cloud, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
     """From a store elsewhere, as it comes."""
-    chunks = cloud.port(Stores).need(one["store"]).read(one["url"], start, end)
     while data := await cloud.in_thread(lambda: next(chunks, b"")):
         yield data
 

@@ -321,8 +321,7 @@ def _copy(work: Work) -> None:
     source, staged = stores.local(row.locations), files.staged(row.id)
     try:
         if source is None:
-            one = stores.sorted(row.locations)[0]
-            _write(work, staged, stores.by_id[one["store"]].read(one["url"], 0, row.size or 1 << 62))
+            _write(work, staged, stores.read(row.locations, 0, row.size or 1 << 62))
             source = staged
     except FAULTS as why:
         _undo(work, list(work.task.stores), str(why), keep_active=True)

@@ -5,10 +5,12 @@ A location of an image names its store; the data of a file store lies under the 
 
 import contextlib
 import errno
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,6 +18,7 @@ from nutshell.core.errors import Conflict
 from nutshell.image.fetch import Download, FetchRefused, FetchRules
 from nutshell.image.files import CHUNK, PARTIAL, sync
 
+log = logging.getLogger("nutshell.image")
 Location = Mapping[str, Any]  # {"store": id, "url": address, "metadata": {...}} as the row holds it
 
 
@@ -230,6 +233,23 @@ class Stores:
             if isinstance(store, LocalStore) and store.path(one["url"]).exists():
                 return store.path(one["url"])
         return None
+
+    def read(self, locations: Sequence[Location], start: int, end: int) -> Iterator[bytes]:
+        """The bytes from `start` up to `end`, of the first store that gives any. Blocks. StoreFault when none does."""
+        fault = StoreFault("there is no store that has the data")
+        for one in self.sorted(locations):
+            store = self.by_id.get(one["store"])
+            if store is None:
+                continue
+            chunks = store.read(one["url"], start, end)
+            try:
+                first = next(chunks, b"")
+            except StoreFault as why:
+                log.warning("%s", why)
+                fault = why
+                continue
+            return chain((first,), chunks)
+        raise fault
 
     def delete(self, locations: Sequence[Location]) -> None:
         for one in locations:

@@ -58,10 +58,10 @@ def sweep(cloud: Cloud) -> float | None:
 
 
 def _delete_left(cloud: Cloud) -> None:
-    """Data that no image needs any more goes from its store."""
-    files, stores = files_of(cloud), cloud.port(Stores)
+    """Data that no image needs any more goes from its store. A store that fails is left alone until the next pass."""
+    files, stores, failed = files_of(cloud), cloud.port(Stores), set[str]()
     for left in cloud.read(lambda tx: tx.find(LeftData, order="created_at, id", limit=1000)):
-        if not files.claim(left.image_id):
+        if left.store in failed or not files.claim(left.image_id):
             continue
         try:
             row = cloud.read(lambda tx, left=left: tx.get(Image, left.image_id))  # type: ignore[misc]
@@ -70,6 +70,7 @@ def _delete_left(cloud: Cloud) -> None:
                 stores.delete([{"store": left.store, "url": left.url}])
             cloud.write(lambda tx, left=left: tx.drop(left, quiet=True))  # type: ignore[misc]
         except StoreFault as why:
+            failed.add(left.store)
             log.warning("data of image %s stays in store %s: %s", left.image_id, left.store, why)
         finally:
             files.let_go(left.image_id)
