@@ -127,6 +127,82 @@ def test_a_lost_disk_loses_nothing_and_is_made_up_for(tmp_path: Path) -> None:
     engine.close()
 
 
+def test_a_disk_that_goes_and_comes_back_is_noticed(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path / "s", devices=3, replicas=2)
+    c = make_container(engine)
+    keeper = Keeper(engine)
+    for n in range(12):
+        run(put(engine, c, f"s{n}", [SMALL + b"%d" % n]))
+    run(put(engine, c, "big", [LARGE]))
+    assert keeper.follow_table() is not None
+    assert Keeper(engine).follow_table() is None  # what was settled is known after a start
+    assert not keeper.watch()
+    (tmp_path / "s" / "disk1").rename(tmp_path / "away")
+    assert [(d.name, d.state) for d in keeper.watch()] == [("d1", DeviceState.LOST)]
+    assert not keeper.watch()
+    report = keeper.follow_table()
+    assert report is not None
+    assert report.moved
+    assert not report.lost
+    while keeper.follow_table() is not None:
+        pass
+    assert set(keeper.on_devices()) == {"d2", "d3"}
+    run(put(engine, c, "later", [LARGE]))
+    shutil.rmtree(tmp_path / "s" / "disk1", ignore_errors=True)
+    (tmp_path / "away").rename(tmp_path / "s" / "disk1")
+    assert [(d.name, d.state) for d in keeper.watch()] == [("d1", DeviceState.ACTIVE)]
+    while keeper.follow_table() is not None:
+        pass
+    assert keeper.on_devices()["d1"].blobs
+    engine.close()
+    engine = make_engine(tmp_path / "s", devices=3, replicas=2)
+    assert all(d.state == DeviceState.ACTIVE for d in engine.devices)
+    assert all(run(get(engine, c, f"s{n}")) == SMALL + b"%d" % n for n in range(12))
+    assert run(get(engine, c, "big")) == run(get(engine, c, "later")) == LARGE
+    assert not Keeper(engine).scrub(0).damaged
+    engine.close()
+
+
+def test_a_disk_in_a_lost_ones_place_has_a_name_of_its_own(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path / "s", devices=2, replicas=2)
+    c = make_container(engine)
+    for n in range(6):
+        run(put(engine, c, f"s{n}", [SMALL + b"%d" % n]))
+    shutil.rmtree(tmp_path / "s" / "disk2")
+    keeper = Keeper(engine)
+    keeper.watch()
+    engine.set_devices([d for d in engine.devices if d.name != "d2"])
+    assert "d2" in engine.names_taken
+    (tmp_path / "s" / "disk2").mkdir()
+    engine.set_devices([*engine.devices, Device("d3", str(tmp_path / "s" / "disk2"), "zone2")])
+    while keeper.follow_table() is not None:
+        pass
+    for n in range(6, 9):
+        run(put(engine, c, f"s{n}", [SMALL + b"%d" % n]))
+    assert keeper.on_devices()["d3"].blobs == 9
+    engine.close()
+    for name in ("index.db", "index.db-wal", "index.db-shm"):  # the logs are enough, those of the lost disk or not
+        (tmp_path / "s" / name).unlink(missing_ok=True)
+    engine = make_engine(tmp_path / "s", devices=2, replicas=2)
+    assert all(run(get(engine, c, f"s{n}")) == SMALL + b"%d" % n for n in range(9))
+    engine.close()
+
+
+def test_what_only_a_lost_disk_held_is_counted(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path / "s", devices=2, replicas=1)
+    c = make_container(engine)
+    for n in range(12):
+        run(put(engine, c, f"s{n}", [SMALL]))
+    shutil.rmtree(tmp_path / "s" / "disk1")
+    keeper = Keeper(engine)
+    keeper.watch()
+    held = keeper.on_devices()
+    assert held["d1"].alone == held["d1"].blobs > 0
+    engine.set_devices(list(engine.devices))
+    assert '"state": "lost"' not in (tmp_path / "s" / "devices.json").read_text()  # it may come back
+    engine.close()
+
+
 def test_draining_empties_a_device(tmp_path: Path) -> None:
     engine = make_engine(tmp_path / "s", devices=3, replicas=2)
     c = make_container(engine)
@@ -136,7 +212,7 @@ def test_draining_empties_a_device(tmp_path: Path) -> None:
     engine.set_devices(with_state(engine.devices, "d2", DeviceState.DRAINING))
     keeper = Keeper(engine)
     keeper.pass_over(verify=False)
-    assert keeper.on_device("d2") == (0, 0)
+    assert "d2" not in keeper.on_devices()
     assert not list((tmp_path / "s" / "disk2" / "data").glob("*/*"))
     assert run(get(engine, c, "s3")) == SMALL + b"3"
     assert run(get(engine, c, "big")) == LARGE

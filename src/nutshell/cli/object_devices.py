@@ -48,9 +48,50 @@ def show(state: Path | None, as_json: bool) -> None:
                 f"{d['name']:<12} {d['state']:<9} {d['zone']:<10} {d['weight']:>6g} {d['blobs']:>9}"
                 f" {d['bytes'] >> 20:>9} {free:>9}  {d['path']}"
             )
-        done = said["pass"]
-        if done["running"]:
-            click.echo(f"moving: looked at {done['done']} of {done['of']} blobs, {done['moved']} replicas written")
+        for d in said["devices"]:
+            _advise(d)
+        _progress(said["pass"])
+
+
+def _advise(d: dict[str, Any]) -> None:
+    """What the operator may do next, where there is something."""
+    name, how = d["name"], f"nutshell object-store devices remove {d['name']}"
+    if d["state"] == "lost" and d["alone"]:
+        click.echo(f"{name}: lost, and {d['alone']} blobs have no other replica: bring {d['path']} back")
+    elif d["state"] == "lost" and d["blobs"]:
+        click.echo(f"{name}: lost; {d['blobs']} replicas are still to be made anew elsewhere")
+    elif d["state"] == "lost":
+        click.echo(f"{name}: lost; everything it held has its replicas elsewhere. Forget it: {how}")
+    elif d["state"] == "draining" and d["blobs"]:
+        click.echo(f"{name}: {d['blobs']} blobs are still to be moved")
+    elif d["state"] == "draining":
+        click.echo(f"{name}: drained. Forget it: {how}")
+
+
+def _progress(done: dict[str, Any]) -> None:
+    if done["running"]:
+        click.echo(f"moving: looked at {done['done']} of {done['of']} blobs, {done['moved']} replicas written")
+    if done["failed"]:
+        click.echo(f"{done['failed']} blobs could not be moved, which is tried again; the first: {done['why']}")
+
+
+@devices.command("show")
+@state
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def show_one(state: Path | None, name: str, as_json: bool) -> None:
+    """Show one device: what it holds, and what is still to be moved."""
+    with refusals():
+        said = _ask(state, "GET", f"/devices/{name}")
+        if as_json:
+            import json
+
+            click.echo(json.dumps(said))
+            return
+        for key, value in said["device"].items():
+            click.echo(f"{key:<11} {'' if value is None else value}")
+        _advise(said["device"])
+        _progress(said["pass"])
 
 
 @devices.command()
@@ -80,10 +121,11 @@ def drain(state: Path | None, name: str) -> None:
 @devices.command()
 @state
 @click.argument("name")
-def remove(state: Path | None, name: str) -> None:
+@click.option("--give-up", is_flag=True, help="Even if it is lost with the only replica of something.")
+def remove(state: Path | None, name: str, give_up: bool) -> None:
     """Forget a device that is drained, or lost."""
     with refusals():
-        _ask(state, "DELETE", f"/devices/{name}")
+        _ask(state, "DELETE", f"/devices/{name}" + ("?give_up=true" if give_up else ""))
         click.echo(f"{name} is no device any more")
 
 

@@ -35,20 +35,40 @@ def _found(engine: Any, name: str) -> Device:
     raise NotFound(f"There is no device {name}; there are: {', '.join(d.name for d in engine.devices)}.")
 
 
+def _shown(engine: Any, keeper: Any) -> list[dict[str, Any]]:
+    held, room = keeper.on_devices(), engine.free_bytes()
+    nothing = {"blobs": 0, "bytes": 0, "alone": 0}
+    out = []
+    for device in engine.devices:
+        mine = held.get(device.name)
+        counts = nothing if mine is None else {"blobs": mine.blobs, "bytes": mine.bytes, "alone": mine.alone}
+        free = room.get(device.name) if device.state != DeviceState.LOST else None
+        out.append({"name": device.name, "path": device.path, "zone": device.zone, "weight": device.weight,
+                    "state": str(device.state), **counts, "free_bytes": free})  # fmt: skip
+    return out
+
+
+def _progress(report: Any) -> dict[str, Any]:
+    """The running or the last pass over all blobs."""
+    return {"done": report.done, "of": report.of, "moved": report.moved, "running": report.began > report.ended,
+            "damaged": len(report.damaged), "repaired": report.repaired, "lost": len(report.lost),
+            "failed": len(report.failed), "why": report.failed[0] if report.failed else ""}  # fmt: skip
+
+
 @objects.route("GET", "/devices", rule=RULE, slow=True)
 def list_devices(ask: Ask[Any]) -> Any:
-    """Every device, what it holds, and how far the pass over the blobs is that moves what has to move."""
+    """Every device, what it holds (`alone`: blobs without another replica that can be read), and how far the pass over
+    the blobs is that moves what has to move."""
     engine, keeper = _engine(ask), ask.cloud.port(Keeping)
-    shown = []
-    for device in engine.devices:
-        count, size = keeper.on_device(device.name)
-        free = engine.free_bytes().get(device.name)
-        shown.append({"name": device.name, "path": device.path, "zone": device.zone, "weight": device.weight,
-                      "state": str(device.state), "blobs": count, "bytes": size, "free_bytes": free})  # fmt: skip
-    report = keeper.report
-    done = {"done": report.done, "of": report.of, "moved": report.moved, "running": report.began > report.ended,
-            "damaged": len(report.damaged), "repaired": report.repaired, "lost": len(report.lost)}  # fmt: skip
-    return {"devices": shown, "pass": done}
+    return {"devices": _shown(engine, keeper), "pass": _progress(keeper.report)}
+
+
+@objects.route("GET", "/devices/{name}", rule=RULE, slow=True)
+def show_device(ask: Ask[Any]) -> Any:
+    engine, keeper = _engine(ask), ask.cloud.port(Keeping)
+    device = _found(engine, ask.params["name"])
+    one = next(d for d in _shown(engine, keeper) if d["name"] == device.name)
+    return {"device": one, "pass": _progress(keeper.report)}
 
 
 @objects.route("POST", "/devices", rule=RULE, body=NewDevice, wrap="device", writes=False, slow=True, http=201)
@@ -57,6 +77,8 @@ def add_device(ask: Ask[Any]) -> Any:
     path = Path(given["path"])
     if any(d.name == given["name"] for d in engine.devices):
         raise Conflict(f"There is a device {given['name']} already.")
+    if given["name"] in engine.names_taken:
+        raise Conflict(f"There was a device {given['name']}, and the store's records still name it: take another name.")
     if any(Path(d.path) == path for d in engine.devices):
         raise Conflict(f"{path} is a device's already.")
     if not path.is_absolute() or not path.is_dir():
@@ -86,10 +108,15 @@ def remove_device(ask: Ask[Any]) -> None:
     """An empty one, or a lost one (its replicas are made anew from the others)."""
     engine = _engine(ask)
     device = _found(engine, ask.params["name"])
-    count, _ = ask.cloud.port(Keeping).on_device(device.name)
-    if device.state == DeviceState.ACTIVE or (count and device.state != DeviceState.LOST):
+    held = ask.cloud.port(Keeping).on_devices().get(device.name)
+    if device.state == DeviceState.ACTIVE or (held is not None and device.state != DeviceState.LOST):
         how = f"nutshell object-store devices drain {device.name}"
-        raise Conflict(f"{device.name} still holds {count} blobs; drain it first: {how}")
+        raise Conflict(f"{device.name} still holds {held.blobs if held else 0} blobs; drain it first: {how}")
+    if held is not None and held.alone and not ask.flag("give_up"):
+        raise Conflict(
+            f"{held.alone} blobs have no replica but the one on {device.name}, which is lost; bring its directory back,"
+            f" or give them up: nutshell object-store devices remove {device.name} --give-up"
+        )
     engine.set_devices([d for d in engine.devices if d.name != device.name])
 
 

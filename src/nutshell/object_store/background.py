@@ -8,6 +8,7 @@ import msgspec
 
 from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig
+from nutshell.core.events import Event
 from nutshell.core.reconcile import Loop
 from nutshell.object_store.port import Keeping, ObjectEngine
 from nutshell.object_store.rows import AccountRow
@@ -97,13 +98,46 @@ def keep(cloud: Cloud) -> float | None:
     if not in_use(cloud):
         return None
     keeper = cloud.port(Keeping)
+    for device in keeper.watch():
+        _say(cloud, device)
     keeper.remove_freed()
     keeper.sweep_orphans()
     keeper.repair_noted()
-    if keeper.table_changed():
-        keeper.pass_over(verify=False)
+    report = keeper.follow_table()
+    if report is not None:
+        _moved(cloud, keeper, report)
     keeper.compact()
     return None
+
+
+def _event(cloud: Cloud, verb: str, name: str, **facts: Any) -> None:
+    cloud.write(lambda tx: tx.events.append(Event(tx.now, "object_store.device", verb, name, facts=facts)))
+
+
+def _say(cloud: Cloud, device: Any) -> None:
+    """A device went or came back."""
+    if str(device.state) == "lost":
+        log.error("object store: device %s (%s) is lost: its directory is gone, or another is in its place; what it"
+                  " held is made anew from the other replicas", device.name, device.path)  # fmt: skip
+        _event(cloud, "lose", device.name, path=device.path)
+    else:
+        log.warning("object store: device %s (%s) is back", device.name, device.path)
+        _event(cloud, "return", device.name, path=device.path)
+
+
+def _moved(cloud: Cloud, keeper: Any, report: Any) -> None:
+    """What a pass did; a device that it found drained."""
+    if report.moved or report.lost or report.failed:
+        log.info("object store: of %d blobs %d replicas were moved or made anew, %d could not be, %d are lost",
+                 report.of, report.moved, len(report.failed), len(report.lost))  # fmt: skip
+        _event(cloud, "settle", "", moved=report.moved, failed=len(report.failed), lost=len(report.lost))
+        return
+    held = keeper.on_devices()
+    engine: Any = cloud.port(ObjectEngine)
+    for device in engine.devices:
+        if str(device.state) == "draining" and device.name not in held:
+            log.info("object store: device %s is drained and can be removed", device.name)
+            _event(cloud, "drain", device.name)
 
 
 def scrub(cloud: Cloud) -> float | None:

@@ -84,9 +84,14 @@ def read_table(path: Path, first: Path) -> list[Device]:
 
 def write_table(path: Path, devices: Sequence[Device]) -> None:
     """Replace the table in one step."""
+    replace_file(path, json.dumps({"devices": [asdict(d) for d in devices]}, indent=2))
+
+
+def replace_file(path: Path, text: str) -> None:
+    """The file is the old one or the new one, whatever happens."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     with open(fresh, "w") as file:
-        json.dump({"devices": [asdict(d) for d in devices]}, file, indent=2)
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     fresh.rename(path)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nutshell.object_store.engine import recovery
-from nutshell.object_store.engine.devices import Device, DeviceState, choose
+from nutshell.object_store.engine.devices import Device, DeviceState, choose, read_table, write_table
 from nutshell.object_store.engine.fetching import SUM_BYTES
 from nutshell.object_store.engine.local import LocalEngine
 from nutshell.object_store.engine.segments import HEADER
@@ -26,6 +26,7 @@ log = logging.getLogger("nutshell.object_store")
 PAGE = 500
 DEAD_SHARE = 0.5  # a segment with so much rubbish is compacted
 MOST_FAILURES = 20  # mending is tried again in some seconds
+PAUSE_S = 60.0  # until a pass that could not move everything is repeated
 MOVE_BYTES = 4 << 20  # live bytes that one change moves
 
 
@@ -42,6 +43,16 @@ class Report:
     damaged: list[str] = field(default_factory=list)
     repaired: int = 0
     lost: list[int] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)  # what could not be moved now, and why
+
+
+@dataclass
+class Holding:
+    """Blobs and bytes with a replica on a device; `alone`: blobs without another that can be read."""
+
+    blobs: int = 0
+    bytes: int = 0
+    alone: int = 0
 
 
 class Keeper:
@@ -52,7 +63,8 @@ class Keeper:
         self._lock = threading.Lock()
         self.report = Report()
         self._swept: set[str] = set()
-        self._table: tuple[Device, ...] = ()
+        self._settled: tuple[Device, ...] | None = None  # the table that the last pass found all of its bytes to follow
+        self._next_pass = 0.0
 
     # -- files that nothing refers to
     def remove_freed(self, now: float | None = None) -> int:
@@ -163,7 +175,7 @@ class Keeper:
             try:
                 self.tend(blob, verify)
             except (EngineError, OSError) as why:
-                report.damaged.append(f"blob {blob.id}: {why}")
+                report.failed.append(f"blob {blob.id}: {why}")
             report.done += 1
             if verify and mib_per_s:
                 report.bytes += blob.size * len(blob.places)
@@ -199,11 +211,30 @@ class Keeper:
             self._engine.change_now(lambda index, b=blob_id: index.run("repair-", b))  # type: ignore[misc]
         return len(noted)
 
-    def table_changed(self) -> bool:
-        """Whether the device table is another than at the last look."""
-        table = tuple(self._engine.devices)
-        changed, self._table = self._table not in ((), table), table
-        return changed or any(d.state != DeviceState.ACTIVE for d in table)
+    def watch(self) -> list[Device]:
+        """Devices that went or came back. Before anything else the index goes to its own disk: part of what would bring
+        it up to date after a crash may have been on the one that went."""
+        changed = self._engine.look_at_devices()
+        if any(d.state == DeviceState.LOST for d in changed):
+            self._index_on_disk()
+        self._swept -= {d.name for d in changed}
+        return changed
+
+    def follow_table(self, now: float | None = None) -> Report | None:
+        """Passes until every blob lies where the table wants it; None when there is nothing to do (now)."""
+        now = time.monotonic() if now is None else now
+        table, kept = tuple(self._engine.devices), self._engine.directory / "settled.json"
+        if self._settled is None and kept.exists():
+            self._settled = tuple(read_table(kept, kept))
+        if self._settled == table or now < self._next_pass:
+            return None
+        report = self.pass_over(verify=False)
+        if not report.moved and not report.failed:
+            write_table(kept, table)
+            self._settled = table
+        elif report.failed:
+            self._next_pass = now + PAUSE_S
+        return report
 
     def tend(self, blob: Blob, verify: bool) -> None:
         """One blob: copies to where it belongs and is not, from one that is whole; what is too much goes."""
@@ -283,11 +314,15 @@ class Keeper:
             return False
         return True
 
-    def on_device(self, name: str) -> tuple[int, int]:
-        """(blobs, bytes) that have a replica there."""
-        count = size = 0
+    def on_devices(self) -> dict[str, Holding]:
+        """What each device holds, and how much of it nothing else does."""
+        found: dict[str, Holding] = {}
+        here = {d.name for d in self._engine.devices if d.state != DeviceState.LOST}
         for blob in self._blobs():
-            if any(p.device == name for p in blob.places):
-                count += 1
-                size += blob.size
-        return count, size
+            names = {p.device for p in blob.places}
+            for name in names:
+                held = found.setdefault(name, Holding())
+                held.blobs += 1
+                held.bytes += blob.size
+                held.alone += not (names & here) - {name}
+        return found

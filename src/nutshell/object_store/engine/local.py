@@ -1,6 +1,7 @@
 """The engine on directories of this machine: `ObjectEngine` (port.py)."""
 
 import asyncio
+import json
 import os
 import sqlite3
 import tempfile
@@ -8,7 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from nutshell.object_store.engine.devices import (
     choose,
     hash_name,
     read_table,
+    replace_file,
     write_table,
 )
 from nutshell.object_store.engine.fetching import Fetcher
@@ -113,8 +115,6 @@ class LocalEngine:
 
     def _present(self, devices: list[Device], marks_file: Path) -> list[Device]:
         """The table with devices marked lost whose directory is not there or is another's (an unmounted disk)."""
-        import json
-
         marks: dict[str, str] = json.loads(marks_file.read_text()) if marks_file.exists() else {}
         found: list[Device] = []
         fresh = dict(marks)
@@ -129,7 +129,7 @@ class LocalEngine:
                     lost = True
             found.append(Device(d.name, d.path, d.zone, d.weight, DeviceState.LOST) if lost else d)
         if fresh != marks:
-            marks_file.write_text(json.dumps(fresh))
+            replace_file(marks_file, json.dumps(fresh))
         return found
 
     @property
@@ -165,14 +165,48 @@ class LocalEngine:
         return self._opened().devices
 
     def set_devices(self, devices: list[Device]) -> None:
-        """Use another table from now on."""
+        """Use another table from now on. One that is lost is written down as what it was: it may come back."""
         state = self._opened()
         with self._lock:
-            write_table(state.directory / "devices.json", devices)
-            state.devices[:] = self._present(devices, state.directory / "marks.json")
-            for d in state.devices:
+            path = state.directory / "devices.json"
+            before = {d.name: d.state for d in read_table(path, state.directory / "d1")}
+            kept = [
+                replace(d, state=before.get(d.name, d.state)) if d.state == DeviceState.LOST else d for d in devices
+            ]
+            gone = {d.name for d in state.devices} - {d.name for d in devices}
+            write_table(path, kept)
+            present = self._present(devices, state.directory / "marks.json")
+            for d in present:
                 if d.name not in state.logs and d.state != DeviceState.LOST:
                     state.logs[d.name] = Log(d.name, d.directory, self.settings.durable)
+            state.devices[:] = present
+            self._room = (0.0, {})
+        state.committer.change_now(lambda _: [state.logs.pop(name, None) for name in gone])
+
+    @property
+    def names_taken(self) -> set[str]:
+        """Every name that a device has or had: the logs' records go on naming those that took part."""
+        marks = self._opened().directory / "marks.json"
+        return {d.name for d in self.devices} | set(json.loads(marks.read_text()) if marks.exists() else ())
+
+    def look_at_devices(self) -> list[Device]:
+        """Those that went or came back since the last look, as they are now."""
+        state = self._opened()
+        with self._lock:
+            table = read_table(state.directory / "devices.json", state.directory / "d1")
+            seen = self._present(table, state.directory / "marks.json")
+            known = {d.name: d.state for d in state.devices}
+            changed = [d for d in seen if d.name in known and DeviceState.LOST in (d.state, known[d.name])
+                       and d.state != known[d.name]]  # fmt: skip
+        for d in changed:
+            if d.state != DeviceState.LOST:  # its old log may belong to a directory that is gone
+                fresh = Log(d.name, d.directory, self.settings.durable)
+                state.committer.change_now(lambda _: state.logs.update({d.name: fresh}))  # noqa: B023 - called at once
+        if changed:
+            with self._lock:
+                self._room = (0.0, {})
+                state.devices[:] = [next((c for c in changed if c.name == d.name), d) for d in state.devices]
+        return changed
 
     def device(self, name: str) -> Device | None:
         return next((d for d in self._opened().devices if d.name == name and d.state != DeviceState.LOST), None)
