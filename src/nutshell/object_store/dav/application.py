@@ -113,11 +113,14 @@ class Application:
             log.exception("%s %s failed", request_id, scope["method"])
             answer = plain(500)
         answer.headers["x-openstack-request-id"] = request_id
-        sent = await send_answer(scope["method"], answer, send, _latin1, patience_s)
-        self.site.cloud.port(Traces).finished(
-            None, request_id, scope["method"], MOUNT + path, answer.status, time.perf_counter() - started, sent,
-            "object_store", who,
-        )  # fmt: skip
+        sent = 0
+        try:
+            sent = await send_answer(scope["method"], answer, send, _latin1, patience_s)
+        finally:
+            self.site.cloud.port(Traces).finished(
+                None, request_id, scope["method"], MOUNT + path, answer.status, time.perf_counter() - started, sent,
+                "object_store", who,
+            )  # fmt: skip
 
     async def _admit(self, scope: t.Any, headers: dict[str, str], path: str) -> Who:
         pair = pair_in(headers.get("authorization", ""))
