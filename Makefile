@@ -75,6 +75,7 @@ bench: $(VENV)/tested
 
 # The object store beside real Swift and nginx (as root; flushed on both sides).
 bench-objects: debian $(VENV)/tested
+	@scripts/install-debian wrk
 	$(BIN)/python bench/objects.py
 
 # Beside real OpenStack from PyPI, installed and started on request (as root; the first time takes minutes).

@@ -7,7 +7,6 @@ A driver implements one or more capability Protocols (`compute/capability.py`, `
 import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,6 +37,8 @@ def find_driver(kind: str, name: str, built_in: Mapping[str, str]) -> Callable[.
         module, _, attribute = target.partition(":")
         found: Callable[..., Any] = getattr(import_module(module), attribute)
         return found
+    from importlib.metadata import entry_points
+
     others = {point.name: point for point in entry_points(group=f"nutshell.{kind}")}
     if name in others:
         loaded: Callable[..., Any] = others[name].load()

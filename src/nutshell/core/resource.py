@@ -234,13 +234,11 @@ class Resource:
 
 def specs(cls: type) -> Mapping[str, Field]:
     """The declared fields of a Resource or Body, in order."""
-    hints = t.get_type_hints(cls)
     found = {}
     for f in dc.fields(cls):
         spec: Field = f.metadata["spec"]
-        found[f.name] = dc.replace(
-            spec, name=f.name, kind=hints[f.name], is_json=_column_type(hints[f.name]) is sa.JSON
-        )
+        kind = t.get_type_hints(cls)[f.name] if isinstance(f.type, str) else f.type  # the hints take long to work out
+        found[f.name] = dc.replace(spec, name=f.name, kind=kind, is_json=_column_type(kind) is sa.JSON)
     return types.MappingProxyType(found)
 
 

@@ -5,7 +5,6 @@ It is loaded with the first of them.
 
 import asyncio
 import logging
-import tempfile
 import typing as t
 from pathlib import Path
 
@@ -42,7 +41,7 @@ class Elsewhere:
 
     def __init__(self, application: t.Any) -> None:
         self._application = application
-        self._directory: tempfile.TemporaryDirectory[str] | None = None
+        self._directory: t.Any = None  # a TemporaryDirectory
         self._server: t.Any = None
         self._serving: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
@@ -66,6 +65,8 @@ class Elsewhere:
     async def _started(self) -> str:
         async with self._lock:
             if self._directory is None:
+                import tempfile
+
                 self._directory = tempfile.TemporaryDirectory(prefix="nutshell-")
             path = Path(self._directory.name, "http")
             if self._server is None:

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import socket
 import time
-from email.utils import formatdate
 
 from nutshell.server.connections import Connection
 from nutshell.server.exchanges import Application
 from nutshell.server.handing import Elsewhere
 
 CONNECTIONS = 4096  # at once. Of more, the longest idle goes: idle or slow clients must not keep the others out
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 HEAD_WAIT_S = 30.0  # for a head, or for the rest of a body that nobody wants
 SWEEP_S = 5.0
 ENDING_S = 2.0  # for requests that are being answered when the server ends
@@ -82,7 +83,9 @@ class Server:
         """The line of the answers of this second."""
         now = int(time.time())
         if now != self._date[0]:
-            self._date = (now, f"date: {formatdate(now, usegmt=True)}\r\n".encode())
+            at = time.gmtime(now)
+            day, month = DAYS[at.tm_wday], MONTHS[at.tm_mon - 1]
+            self._date = (now, time.strftime(f"date: {day}, %d {month} %Y %H:%M:%S GMT\r\n", at).encode())
         return self._date[1]
 
     def hand_over(self, connection: Connection, data: bytes) -> None:
