@@ -18,6 +18,7 @@ from nutshell.object_store.rows import Place
 
 INLINE = 64 << 10  # up to here bytes go to the log
 CHUNK = 1 << 20  # large ones are summed in pieces of this size
+MOST_PIECES = 512  # at once, by writev(2), which takes 1,024
 
 
 def sum_of(data: bytes) -> bytes:
@@ -156,22 +157,42 @@ class _Files:
         self.seal: Seal | None = (
             inlet.sealer.new_seal(scope) if inlet.sealer is not None and inlet.sealer.seals else None
         )
-        self.sums: list[bytes] = []
-        self._rest = b""
+        import xxhash
+
+        self.sums: list[bytes] = []  # of whole chunks
+        self._sum, self._filled = xxhash.xxh3_64(), 0
         self._out: dict[str, int] = {}
 
     def take(self, parts: list[bytes], last: bool) -> None:
-        """Hash, seal, sum and write the next bytes; flush after the last."""
+        """Hash, seal, sum and write the next bytes, in the pieces they came in; flush after the last."""
         if not self._out:
             self._open()
-        data = self._rest + b"".join(parts) if self._rest else b"".join(parts)
-        whole = len(data) if last else len(data) // CHUNK * CHUNK
-        view = memoryview(data)
-        for at in range(0, whole, CHUNK):
-            self._write(bytes(view[at : min(at + CHUNK, whole)]) if len(data) > CHUNK else data)
-        self._rest = data[whole:]
+        pieces: list[bytes] = []
+        for part in parts:
+            while len(part) > CHUNK - self._filled:
+                room = CHUNK - self._filled
+                pieces.append(self._seen(part[:room]))
+                part = part[room:]
+            pieces.append(self._seen(part))
+        self._write(pieces)
         if last:
+            if self._filled:
+                self.sums.append(self._sum.digest())
             self._flush()
+
+    def _seen(self, piece: bytes) -> bytes:
+        """As it will lie on the disk: hashed, sealed, summed. It does not go beyond its chunk."""
+        for one in self._hashes:
+            one.update(piece)
+        if self.seal is not None:
+            piece = self.seal.encrypt(piece)
+        self._sum.update(piece)
+        self._filled += len(piece)
+        if self._filled == CHUNK:
+            self.sums.append(self._sum.digest())
+            self._sum.reset()
+            self._filled = 0
+        return piece
 
     def _open(self) -> None:
         for device in list(self.devices):
@@ -191,18 +212,18 @@ class _Files:
         if not self.devices:
             raise refused from why
 
-    def _write(self, data: bytes) -> None:
-        for one in self._hashes:
-            one.update(data)
-        if self.seal is not None:
-            data = self.seal.encrypt(data)
-        self.sums.append(sum_of(data))
+    def _write(self, pieces: list[bytes]) -> None:
+        total = sum(map(len, pieces))
+        if not total:
+            return
         for device in list(self.devices):
             out = self._out[device.name]
             try:
-                done = os.write(out, data)
-                while done < len(data):
-                    done += os.write(out, memoryview(data)[done:])
+                done = os.writev(out, pieces[:MOST_PIECES])
+                if done < total:
+                    rest = memoryview(b"".join(pieces))
+                    while done < total:
+                        done += os.write(out, rest[done:])
             except OSError as why:
                 self._leave_out(device, why)
 
