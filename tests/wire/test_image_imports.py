@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -418,6 +419,29 @@ def test_packed_images_are_unpacked_before_they_are_judged_and_converted(tmp_pat
         running.close()
 
 
+@pytest.mark.parametrize(("age_s", "expected"), [(0, b"copy"), (60, b"boot")])
+def test_a_conversion_is_not_made_twice(tmp_path: Path, age_s: int, expected: bytes) -> None:
+    """Killed after it, before the row says so: the copy is used, unless it is of what was staged before."""
+    first = begin(tmp_path, convert_to="raw")
+    write_qcow2(tmp_path / "q", [b"boot"], 2**20)
+    image_id = make(first, disk_format="qcow2", container_format="bare")["id"]
+    put_data(first, image_id, (tmp_path / "q").read_bytes(), where="stage")
+    assert order(first, image_id, method={"name": "glance-direct"}) == 202
+    first.close()
+    copy = tmp_path / "images" / f"{image_id}.converted.staged"
+    copy.write_bytes(b"copy".ljust(2**20, b"\0"))
+    os.utime(copy, (time.time() - age_s, time.time() - age_s))
+    second = begin(tmp_path, convert_to="raw")
+    try:
+        second.runner.run_once("image-files")
+        found = settle(second, image_id)
+        assert (found["status"], found["disk_format"], found["size"]) == ("active", "raw", 2**20)
+        assert call(second, "GET", f"/v2/images/{image_id}/file").content[:4] == expected
+        until(lambda: not [p.name for p in (tmp_path / "images").iterdir() if "." in p.name])
+    finally:
+        second.close()
+
+
 def test_an_import_goes_on_where_the_process_ended(tmp_path: Path, web: str) -> None:
     """What is staged stays until the last row is written; what was half fetched is fetched again."""
     first = begin(tmp_path)
@@ -438,3 +462,19 @@ def test_an_import_goes_on_where_the_process_ended(tmp_path: Path, web: str) -> 
         until(lambda: not [p.name for p in (tmp_path / "images").iterdir() if "." in p.name])
     finally:
         second.close()
+
+
+def test_another_hash(tmp_path: Path, web: str) -> None:
+    """Uploads, imports and added locations use the operator's; older images keep theirs."""
+    running = begin(tmp_path, hashing_algorithm="sha256")
+    try:
+        image_id, imported, pointed = (make(running, **BARE)["id"] for _ in range(3))
+        put_data(running, image_id, DATA)
+        assert order(running, imported, method={"name": "web-download", "uri": f"{web}/image"}) == 202
+        assert call(running, "POST", f"/v2/images/{pointed}/locations", json={"url": f"{web}/image"}).status_code == 202
+        for one in (image_id, imported, pointed):
+            found = settle(running, one)
+            assert (found["os_hash_algo"], found["os_hash_value"]) == ("sha256", hashlib.sha256(DATA).hexdigest())
+            assert running.cloud.port(Images).path(one).read_bytes() == DATA
+    finally:
+        running.close()

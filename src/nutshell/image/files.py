@@ -29,7 +29,8 @@ class Sums:
     size: int
     virtual_size: int
     md5: str
-    sha512: str
+    os_hash: str
+    algorithm: str = "sha512"  # of os_hash
 
 
 @dataclass
@@ -39,6 +40,7 @@ class ImageFiles:
     directory: Path
     durable: bool = True
     any_raw: bool = False  # content without a format's sign may be declared as anything
+    algorithm: str = "sha512"  # of os_hash_value
     any_partitions: bool = False  # what a partition table says is the guest's affair
     claims: Claims = field(default_factory=Claims)
     scratch: tempfile.TemporaryDirectory[str] | None = None  # a cloud without a state directory
@@ -55,6 +57,15 @@ class ImageFiles:
     def inspector(self, declared: str) -> Inspector:
         """One that is as strict as the settings say."""
         return Inspector(declared, any_raw=self.any_raw, any_partitions=self.any_partitions)
+
+    def sum_up(self, path: Path, declared: str, also: "Watcher | None" = None) -> Sums:
+        """Hash and judge a file where it lies. ImageRefused, OSError."""
+        inspector = self.inspector(declared)
+        with open(path, "rb") as source, Digests(self.algorithm, also) as digests:
+            while data := source.read(CHUNK):
+                inspector.feed(data)
+                digests.feed(data)
+            return digests.sums(inspector.size, inspector.finish().virtual_size)
 
     def path(self, image_id: str) -> Path:
         return self.directory / image_id
@@ -101,11 +112,11 @@ class Watcher(Protocol):
 
 
 class Digests:
-    """md5 and sha512 of data, and whoever else sees it, each on a thread of its own. Use as a context."""
+    """md5 and another hash of data, and whoever else sees it, each on a thread of its own. Use as a context."""
 
-    def __init__(self, also: Watcher | None = None) -> None:
-        self._md5, self._sha = hashlib.md5(usedforsecurity=False), hashlib.sha512()
-        watchers: list[Watcher] = [self._md5, self._sha] + ([also] if also is not None else [])
+    def __init__(self, algorithm: str, also: Watcher | None = None) -> None:
+        self._md5, self._hash = hashlib.md5(usedforsecurity=False), hashlib.new(algorithm)
+        watchers: list[Watcher] = [self._md5, self._hash] + ([also] if also is not None else [])
         self._watchers = [(one, ThreadPoolExecutor(1, "digest")) for one in watchers]  # starts none before it is used
         self._under_way: deque[list[Future[None]]] = deque()
 
@@ -136,7 +147,7 @@ class Digests:
 
     def sums(self, size: int, virtual_size: int) -> Sums:
         self.finish()
-        return Sums(size, virtual_size, self._md5.hexdigest(), self._sha.hexdigest())
+        return Sums(size, virtual_size, self._md5.hexdigest(), self._hash.hexdigest(), self._hash.name)
 
 
 class Flusher:
@@ -183,7 +194,7 @@ class Receiver:
         self._partial = files.directory / f"{image_id}{PARTIAL}"
         self._out: BinaryIO = open(self._partial, "wb", buffering=0)  # noqa: SIM115 - `close` closes it
         self._inspector = files.inspector(declared) if declared is not None else None
-        self._digests = Digests(also) if declared is not None else None
+        self._digests = Digests(files.algorithm, also) if declared is not None else None
         self._flusher = Flusher(self._out.fileno()) if files.durable else None
         self.size = 0
 
@@ -227,15 +238,6 @@ class Receiver:
 
 class TooMuch(Exception):
     """The data is larger than its project may have."""
-
-
-def sum_up(path: Path, inspector: Inspector, also: Watcher | None = None) -> Sums:
-    """Hash and judge a file where it lies. ImageRefused, OSError."""
-    with open(path, "rb") as source, Digests(also) as digests:
-        while data := source.read(CHUNK):
-            inspector.feed(data)
-            digests.feed(data)
-        return digests.sums(inspector.size, inspector.finish().virtual_size)
 
 
 def sync(path: Path) -> None:

@@ -12,18 +12,17 @@ if TYPE_CHECKING:
     from nutshell.image.importing import Work
 
 LOOK_S = 1.0  # how often it is looked whether the image is still there
-USUAL = "sha512"
 
 
 def settle(work: "Work") -> None:
     """The location becomes the image's data: at once when nothing was promised of it, else when the promise holds."""
     row = work.row()
     given = work.task.input.get("validation_data") or {}
-    secure = work.cloud.settings[ImageConfig].secure_hash
-    if not secure:
+    settings = work.cloud.settings[ImageConfig]
+    if not settings.secure_hash:
         _finish(work, {"os_hash_algo": given.get("os_hash_algo"), "os_hash_value": given.get("os_hash_value")})
         return
-    algorithm = given.get("os_hash_algo", USUAL)
+    algorithm = given.get("os_hash_algo", settings.hashing_algorithm)
     if not given and row.status == Status.IMPORTING:
         row = work.change(lambda r: {"status": Status.ACTIVE, "os_hash_algo": algorithm}, verb="activate")
     try:

@@ -15,7 +15,7 @@ from nutshell.core.store import Tx
 from nutshell.image import convert, decompress, hashing, limits, machines, remote, signatures
 from nutshell.image.data import files_of
 from nutshell.image.fetch import Download, FetchRefused
-from nutshell.image.files import PARTIAL, STAGED, Sums, sum_up
+from nutshell.image.files import PARTIAL, STAGED, Sums
 from nutshell.image.formats import ImageRefused
 from nutshell.image.images import Image, Status, leave_data
 from nutshell.image.imports import FAILED, GOING
@@ -190,19 +190,19 @@ def _make_ready(work: Work, staged: Path) -> tuple[Path, Sums]:
     converted = _converted(staged)
     if target and converted.exists() and converted.stat().st_mtime >= staged.stat().st_mtime:
         work.change(lambda r: {"disk_format": target})  # we were killed in between
-        return converted, sum_up(converted, files.inspector(target))
+        return converted, files.sum_up(converted, target)
     if row.container_format != "compressed":
         _decompress(work, row, staged)
     if row.container_format == "ova":
         row = machines.take_apart(work, row, staged)
     checks = signatures.verifier(work.cloud, row.extra)
-    sums = sum_up(staged, files.inspector(row.judged_as), also=checks)
+    sums = files.sum_up(staged, row.judged_as, checks)
     if checks is not None:
         checks.verify()
     if target and row.disk_format != target and row.disk_format in convert.FORMATS and row.judged_as != "ami":
         fresh = staged.with_name(f"{staged.name}.converted{PARTIAL}")
         convert.convert(staged, row.disk_format, fresh, target)
-        sums = sum_up(fresh, files.inspector(target))
+        sums = files.sum_up(fresh, target)
         files.keep(fresh, converted)
         work.change(lambda r: {"disk_format": target})
         return converted, sums

@@ -84,7 +84,7 @@ def change(ask: Ask[Any], row: Image, new: Change, one: patches.Change) -> Chang
     if any(old["url"] == one.value["url"] for old in now):
         raise BadRequest(f"Location {one.value['url']} already set")
     made = _stored(ask, one.value)
-    checks = _checked(row, new, [one.value], status)
+    checks = _checked(_algorithm(ask), row, new, [one.value], status)
     return {"locations": [*now[:at], made, *now[at:]], **checks, **_activation(ask, status, one.value["url"])}
 
 
@@ -107,7 +107,11 @@ def _replace(ask: Ask[Any], row: Image, now: list[dict[str, Any]], given: Sequen
     stored = [{**old, "metadata": _plain(one["metadata"])} for old, one in zip(now, given, strict=False)] or [
         _stored(ask, one) for one in given
     ]
-    return {"locations": stored, **_checked(row, {}, given, status), **_activation(ask, status, given[0]["url"])}
+    return {
+        "locations": stored,
+        **_checked(_algorithm(ask), row, {}, given, status),
+        **_activation(ask, status, given[0]["url"]),
+    }
 
 
 def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,7 +131,11 @@ def _activation(ask: Ask[Any], status: Status, url: str) -> Change:
     return {"status": Status.ACTIVE, "size": ask.prepared.get(url)}
 
 
-def _checked(row: Image, new: Change, given: Sequence[Mapping[str, Any]], status: Status) -> Change:
+def _algorithm(ask: Ask[Any]) -> str:
+    return ask.cloud.settings[ImageConfig].hashing_algorithm
+
+
+def _checked(algorithm: str, row: Image, new: Change, given: Sequence[Mapping[str, Any]], status: Status) -> Change:
     """What `validation_data` says of the data; 409 where it contradicts what is known."""
     found: Change = {}
     for one in given:
@@ -143,9 +151,9 @@ def _checked(row: Image, new: Change, given: Sequence[Mapping[str, Any]], status
         return {}
     if status != Status.QUEUED:
         raise Conflict(f"New value(s) for {', '.join(found)} may only be provided when image status is 'queued'")
-    if found.get("os_hash_algo") != "sha512":
-        raise Conflict(f"os_hash_algo must be sha512, not {found.get('os_hash_algo')}")
-    for name, size in (("checksum", 16), ("os_hash_value", 64)):
+    if found.get("os_hash_algo") != algorithm:
+        raise Conflict(f"os_hash_algo must be {algorithm}, not {found.get('os_hash_algo')}")
+    for name, size in (("checksum", 16), ("os_hash_value", hashlib.new(algorithm).digest_size)):
         if name in found and not _is_hex(found[name], size):
             raise Conflict(f"{name} ({found[name]}) is not a hexadecimal value of {size} bytes")
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nutshell.core.cloud import Cloud
 from nutshell.core.store import Tx
 from nutshell.image.data import files_of
-from nutshell.image.files import PARTIAL, sum_up
+from nutshell.image.files import PARTIAL
 from nutshell.image.images import Image, Status, take_image
 from nutshell.image.ova.archive import OvaRefused
 from nutshell.image.ova.unpacking import unpack
@@ -43,7 +43,7 @@ def _add(work: "Work", row: Image, n: int, path: Path, form: str) -> None:
     """One more disk as an image of its own; done once, however often it is asked for."""
     cloud, files = work.cloud, files_of(work.cloud)
     image_id = str(uuid.uuid5(SPACE, f"{row.id}/{n}"))
-    sums = sum_up(path, files.inspector(form))
+    sums = files.sum_up(path, form)
     made = Image(
         id=image_id,
         name=f"{row.name or 'image'} disk {n}",

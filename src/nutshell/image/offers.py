@@ -13,7 +13,7 @@ from nutshell.core.errors import Conflict, Forbidden, NotFound
 from nutshell.core.policy import Who
 from nutshell.core.store import Tx
 from nutshell.image.cache import ImageCache
-from nutshell.image.files import ImageFiles, sum_up
+from nutshell.image.files import ImageFiles
 from nutshell.image.formats import ImageRefused
 from nutshell.image.images import PACKED, Image, ImageMember, Status, find_visible, forget_in, take_image
 from nutshell.image.patches import READ_ONLY
@@ -114,7 +114,7 @@ class ImageOffers:
         staged, path = self._files.staged(image_id), self._files.path(image_id)
         source = staged if staged.exists() else path  # renamed already, when we were killed before the row
         try:
-            sums = sum_up(source, self._files.inspector(disk_format))
+            sums = self._files.sum_up(source, disk_format)
         except (ImageRefused, FileNotFoundError):
             self._cloud.write(lambda tx: self.fail(tx, image_id))
             raise

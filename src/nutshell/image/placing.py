@@ -23,8 +23,8 @@ def activate(cloud: Cloud, tx: Tx, row: Image, sums: Sums, places: Sequence[Mapp
         size=sums.size,
         virtual_size=sums.virtual_size,
         checksum=sums.md5,
-        os_hash_algo="sha512",
-        os_hash_value=sums.sha512,
+        os_hash_algo=sums.algorithm,
+        os_hash_value=sums.os_hash,
         due_at=None,
         verb="activate",
     )

@@ -10,7 +10,7 @@ from nutshell.core.config import CloudConfig
 from nutshell.core.store import Tx
 from nutshell.identity.port import Identity
 from nutshell.image.data import files_of
-from nutshell.image.files import PARTIAL, sum_up
+from nutshell.image.files import PARTIAL
 from nutshell.image.formats import write_qcow2
 from nutshell.image.images import Image
 from nutshell.image.placing import activate
@@ -41,7 +41,7 @@ def _add(cloud: Cloud, tx: Tx, image_id: str, name: str, source: Path | None) ->
         write_qcow2(partial, [f"nutshell {name}\n".encode().ljust(512, b"\0")], VIRTUAL_SIZE, cluster_bits=9 + 3)
     files.keep(partial, files.path(image_id))
     os.chmod(files.path(image_id), 0o644)
-    sums = sum_up(files.path(image_id), files.inspector("qcow2"))
+    sums = files.sum_up(files.path(image_id), "qcow2")
     identity = cloud.ports.get(Identity)
     owner = identity.find_project(tx, "admin") if identity is not None else None
     row = tx.add(

@@ -23,6 +23,9 @@ class ImageConfig:
         "Refuse data that is not what disk_format says. False: data without any format's sign may be declared as"
         " anything; what is unsafe is refused in any case.",
     )
+    hashing_algorithm: str = setting(
+        "sha512", "How images' `os_hash_value` is made, beside their MD5.", choices=("sha512", "sha384", "sha256")
+    )
     gpt_safety_checks_nonfatal: list[str] = setting(
         make=list, doc='With "mbr" in it, raw disks may have partition tables that are not well formed.'
     )

@@ -47,6 +47,7 @@ config = ImageConfig
 def wire(cloud: Cloud) -> None:
     settings, chosen = cloud.settings[CloudConfig], cloud.settings[ImageConfig]
     files = ImageFiles.of(settings.state, not settings.simulate)
+    files.algorithm = chosen.hashing_algorithm
     files.any_raw = not chosen.require_format_match
     files.any_partitions = "mbr" in chosen.gpt_safety_checks_nonfatal
     cache = settings.state / "image-cache" if settings.state is not None else files.directory / "cache"
