@@ -16,8 +16,10 @@ from clouds import Cloud
 FOLDERS = {"swift-functional": ("test/functional", "--ignore=test/functional/s3api"),
            "swift-s3": ("test/functional/s3api", "test/s3api")}  # fmt: skip
 SECRET = "testing"
-# (user, project, role): two owners and one who may do nothing of himself.
-PEOPLE = (("tester", "test", "member"), ("tester2", "test2", "member"), ("tester3", "test", "guest"))
+# The number in the configuration → (user, project, role): two owners, one who may do nothing of himself, and an
+# administrator of all accounts. The three first use S3.
+PEOPLE = {1: ("tester", "test", "member"), 2: ("tester2", "test2", "member"), 3: ("tester3", "test", "guest"),
+          6: ("tester6", "test", "ResellerAdmin")}  # fmt: skip
 CONFIGURATION = """
 [func_test]
 auth_uri = {url}/auth/v1.0
@@ -44,12 +46,12 @@ class SwiftTests:
         self._folder = folder
         make_people(cloud)
         people, keys = [], []
-        for n, (user, project, _) in enumerate(PEOPLE, 1):
+        for n, (user, project, _) in PEOPLE.items():
             end = "" if n == 1 else str(n)
             mine = {"account": project, "username": user, "password": SECRET,
                     "s3_access_key": f"{project}:{user}", "s3_secret_key": SECRET}  # fmt: skip
             people += [f"{key}{end} = {value}" for key, value in mine.items()]
-            keys += [f"access_key{n} = {project}:{user}", f"secret_key{n} = {SECRET}"]
+            keys += [] if n > 3 else [f"access_key{n} = {project}:{user}", f"secret_key{n} = {SECRET}"]
         places = {"url": cloud.url, "s3": f"http://127.0.0.1:{cloud.s3_port}"}
         text = CONFIGURATION.format(**places, people="\n".join(people), keys="\n".join(keys))
         (folder / "swift.conf").write_text(text)
@@ -88,7 +90,7 @@ def make_people(cloud: Cloud) -> None:
     """The tests' users, each with a key for S3 that the configuration can name beforehand."""
     roles = {r["name"]: r["id"] for r in cloud.call("/identity/v3/roles")["roles"]}
     projects: dict[str, str] = {}
-    for user, project, role in PEOPLE:
+    for user, project, role in PEOPLE.values():
         if project not in projects:
             made = cloud.call("/identity/v3/projects", {"project": {"name": project, "domain_id": "default"}})
             projects[project] = made["project"]["id"]

@@ -437,3 +437,39 @@ def test_who_waits_to_send_a_body_and_is_refused_begins_a_new_connection(cloud: 
                 answer += piece
         assert b" 40" in answer.split(b"\r\n")[0]
         assert b"connection: close" in answer.lower()
+
+
+def _sealed(cloud: Any, bucket: str, key: str) -> list[bool]:
+    """Of each blob of an object, whether it lies encrypted."""
+    from nutshell.object_store.s3 import parts
+    from nutshell.object_store.s3.wiring import site_of
+
+    site = site_of(cloud.state)
+    found = site.registered(bucket)
+    assert found is not None
+    row = site.object(found, key)
+    pieces = asyncio.run(parts.content(site.engine, found.account.id, row)) if row is not None else []
+    return [bool(p.blob and p.blob.sealed) for p in pieces]
+
+
+def test_what_is_asked_to_be_encrypted_is_and_nothing_else(s3: Any, bucket: str, cloud: Any) -> None:
+    asked = {"ServerSideEncryption": "AES256"}
+    for key, body in (("small", b"secret"), ("big", os.urandom(3 << 20))):
+        assert s3.put_object(Bucket=bucket, Key=key, Body=body, **asked)["ServerSideEncryption"] == "AES256"
+        got = s3.get_object(Bucket=bucket, Key=key, Range="bytes=2-4")
+        assert (got["Body"].read(), got["ServerSideEncryption"]) == (body[2:5], "AES256")
+        assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == body
+        assert _sealed(cloud, bucket, key) == [True]
+    s3.put_object(Bucket=bucket, Key="plain", Body=b"open")
+    assert "ServerSideEncryption" not in s3.head_object(Bucket=bucket, Key="plain")
+    assert _sealed(cloud, bucket, "plain") == [False]
+    s3.copy_object(Bucket=bucket, Key="copy", CopySource=f"{bucket}/plain", **asked)
+    assert _sealed(cloud, bucket, "copy") == [True]
+    assert s3.get_object(Bucket=bucket, Key="copy")["Body"].read() == b"open"
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="parts", **asked)
+    named = {"Bucket": bucket, "Key": "parts", "UploadId": upload["UploadId"]}
+    tag = s3.upload_part(**named, PartNumber=1, Body=b"part")["ETag"]
+    s3.complete_multipart_upload(**named, MultipartUpload={"Parts": [{"ETag": tag, "PartNumber": 1}]})
+    assert s3.get_object(Bucket=bucket, Key="parts")["ServerSideEncryption"] == "AES256"
+    assert _sealed(cloud, bucket, "parts") == [True]
+    assert code(s3.put_object, Bucket=bucket, Key="k", Body=b"x", ServerSideEncryption="aws:kms") == "NotImplemented"

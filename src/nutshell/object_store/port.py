@@ -151,9 +151,12 @@ class ObjectEngine(Protocol):
         """From memory while they did not change. For what every request needs."""
         ...
 
-    def upload(self, key: str, policy: int, size: int | None = None, hashes: Sequence[Any] = ()) -> Upload:
+    def upload(
+        self, key: str, policy: int, size: int | None = None, hashes: Sequence[Any] = (), seal: bool = False
+    ) -> Upload:
         """Take in bytes. `key`: "account/container/object", which decides where they go; `size`: if it is known;
-        `hashes`: objects with `update(bytes)` that are to see the bytes too (off the event loop where it is large)."""
+        `hashes`: objects with `update(bytes)` that are to see the bytes too (off the event loop where it is large);
+        `seal`: encrypt them whatever the settings say."""
         ...
 
     def fetch(self, blob: Blob, start: int, end: int) -> AsyncIterator[bytes]:

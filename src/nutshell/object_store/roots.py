@@ -12,18 +12,18 @@ from nutshell.object_store.engine.sealing import Sealer
 LEAD = "objects-"
 
 
-def load_sealer(state: Path | None, encrypt: bool) -> Sealer | None:
-    """What opens and seals blobs; None where nothing was ever sealed and nothing shall be."""
+def load_sealer(state: Path | None, encrypt: bool) -> Sealer:
+    """What opens and seals blobs; `encrypt`: all new ones. Its first root is made when something is to be sealed."""
     if state is None:
-        return Sealer({"1": secrets.token_bytes(32)}, "1") if encrypt else None
+        return Sealer({"1": secrets.token_bytes(32)}, "1", seals=encrypt)
     folder = state / "keys"
     roots = {p.name.removeprefix(LEAD): p.read_bytes() for p in sorted(folder.glob(LEAD + "*"))}
-    if encrypt and not roots:
+
+    def first() -> tuple[str, bytes]:
         folder.mkdir(mode=0o700, exist_ok=True)
-        roots["1"] = _make(folder / (LEAD + "1"))
-    if not roots:
-        return None
-    return Sealer(roots, max(roots), seals=encrypt)
+        return "1", _make(folder / (LEAD + "1"))
+
+    return Sealer(roots, max(roots, default=""), encrypt, first)
 
 
 def _make(path: Path) -> bytes:

@@ -318,10 +318,14 @@ class LocalEngine:
                 self.freed.append((due, blob_id, places))
 
     # -- bytes
-    def upload(self, key: str, policy: int, size: int | None = None, hashes: Sequence[Any] = ()) -> LocalUpload:
+    def upload(
+        self, key: str, policy: int, size: int | None = None, hashes: Sequence[Any] = (), seal: bool = False
+    ) -> LocalUpload:
         self._opened()
-        inlet = Inlet(self._threads, self.settings.durable, self.new_id, self.targets, self.suspend,
-                      self.settings.sealer)  # fmt: skip
+        sealer = self.settings.sealer
+        if sealer is not None and not (seal or sealer.seals):
+            sealer = None
+        inlet = Inlet(self._threads, self.settings.durable, self.new_id, self.targets, self.suspend, sealer)
         scope = "/".join(key.split("/", 2)[:2])
         return LocalUpload(inlet, (hash_name(key), scope), policy, size, hashes)
 

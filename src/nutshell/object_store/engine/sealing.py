@@ -7,7 +7,8 @@ Bytes: AES-256 in counter mode (NIST SP 800-38A), so that any range opens by its
 import hashlib
 import hmac
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -39,14 +40,25 @@ class Seal:
 
 
 class Sealer:
-    """The root secrets by name; new blobs use `active`. Older roots open what they sealed."""
+    """The root secrets by name; new blobs use `active`. Older roots open what they sealed.
 
-    def __init__(self, roots: Mapping[str, bytes], active: str, seals: bool = True) -> None:
+    `seals`: whether all that is new is sealed, or what asks for it alone; `make`: the first root, where there is none.
+    """
+
+    def __init__(
+        self, roots: Mapping[str, bytes], active: str, seals: bool = True,
+        make: Callable[[], tuple[str, bytes]] | None = None,
+    ) -> None:  # fmt: skip
         self._roots, self.active, self.seals = dict(roots), active, seals
+        self._make, self._making = make, threading.Lock()
         self._derived: dict[tuple[str, str], bytes] = {}
 
     def new_seal(self, scope: str) -> Seal:
         """A fresh key for the bytes of one object. `scope`: "account/container"."""
+        with self._making:
+            if not self.active and self._make is not None:
+                name, secret = self._make()
+                self._roots[name], self.active = secret, name
         key, counter = os.urandom(32), os.urandom(16)
         return Seal(key, counter, self._wrap(scope, key, counter))
 

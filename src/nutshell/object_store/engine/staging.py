@@ -64,7 +64,7 @@ class Inlet:
     new_id: Callable[[], int]
     targets: Callable[[int, int, int], list[Device]]  # (key, policy, bytes) → devices; NoRoom
     failed: Callable[[str, EngineError], None]  # a device refused
-    sealer: Sealer | None
+    sealer: Sealer | None  # of what comes in
 
 
 class LocalUpload:
@@ -141,7 +141,7 @@ class LocalUpload:
         for one in self._hashes:
             one.update(data)
         sealed = b""
-        if self._inlet.sealer is not None and self._inlet.sealer.seals and data:
+        if self._inlet.sealer is not None and data:
             seal = self._inlet.sealer.new_seal(self._scope)
             data, sealed = seal.encrypt(data), seal.sealed
         return StagedBytes(self.size, self._hashes[0].hexdigest(), sum_of(data) if data else b"", self._policy,
@@ -154,9 +154,7 @@ class _Files:
     def __init__(self, inlet: Inlet, devices: list[Device], hashes: Sequence[Any], scope: str) -> None:
         self._inlet, self.devices, self._hashes = inlet, devices, hashes
         self.blob_id = inlet.new_id()
-        self.seal: Seal | None = (
-            inlet.sealer.new_seal(scope) if inlet.sealer is not None and inlet.sealer.seals else None
-        )
+        self.seal: Seal | None = inlet.sealer.new_seal(scope) if inlet.sealer is not None else None
         import xxhash
 
         self.sums: list[bytes] = []  # of whole chunks

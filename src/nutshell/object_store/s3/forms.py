@@ -18,7 +18,7 @@ from nutshell.object_store.rows import ObjectRow
 from nutshell.object_store.s3 import grants, objects, signing, versions, writes
 from nutshell.object_store.s3.errors import S3Error
 from nutshell.object_store.s3.messages import Answer, Node, Request, xml
-from nutshell.object_store.s3.site import Bucket, Site
+from nutshell.object_store.s3.site import SEALED, Bucket, Site
 
 MOST_FIELDS = 20 << 10
 FREE = ("policy", "x-amz-signature", "signature", "awsaccesskeyid", "file", "bucket")  # no condition need name them
@@ -57,7 +57,8 @@ async def _store(
 ) -> ObjectRow:
     meta = {**writes.metadata_from(req), **writes.own_facts(req)}
     kind = req.headers.get("content-type") or "binary/octet-stream"
-    async with site.engine.upload(f"{bucket.account.name}/{bucket.name}/{req.key}", bucket.row.policy) as up:
+    name = f"{bucket.account.name}/{bucket.name}/{req.key}"
+    async with site.engine.upload(name, bucket.row.policy, seal=SEALED in meta) as up:
         async for piece in content:
             if up.size + len(piece) > sizes[1]:
                 raise S3Error("EntityTooLarge", MaxSizeAllowed=str(sizes[1]))
@@ -71,7 +72,8 @@ async def _store(
 
 def _headers(fields: Mapping[str, str]) -> dict[str, str]:
     """Fields that stand for headers of a PUT."""
-    out = {k: v for k, v in fields.items() if k.startswith("x-amz-meta-") or k in ("content-type", *objects.KEPT)}
+    plain = ("content-type", writes.SEALING, *objects.KEPT)
+    out = {k: v for k, v in fields.items() if k.startswith("x-amz-meta-") or k in plain}
     if "acl" in fields:
         out["x-amz-acl"] = fields["acl"]
         grants.from_headers(Request("POST", "", "", "", "", {}, out, _nothing, ""))

@@ -20,7 +20,7 @@ from nutshell.object_store.rows import ContainerRow, ObjectRow
 from nutshell.object_store.s3 import checksums, listings, objects, parts, quotas, versions, writes
 from nutshell.object_store.s3.errors import S3Error
 from nutshell.object_store.s3.messages import Answer, Node, Request, parse, shown, text_in, xml
-from nutshell.object_store.s3.site import OBJECT, Bucket, Site
+from nutshell.object_store.s3.site import OBJECT, SEALED, Bucket, Site
 
 LEAST_PART = 5 << 20
 MOST_PARTS = 10_000
@@ -74,7 +74,9 @@ async def create(site: Site, req: Request) -> Answer:
         index.put_object(row, index.object(home.id, row.name))
 
     await site.engine.change(work)
-    headers = {"x-amz-checksum-algorithm": algorithm.upper(), "x-amz-checksum-type": kind} if algorithm else {}
+    headers = objects.seal_headers(meta)
+    if algorithm:
+        headers |= {"x-amz-checksum-algorithm": algorithm.upper(), "x-amz-checksum-type": kind}
     nodes: list[Node] = [("Bucket", bucket.name), ("Key", req.key), ("UploadId", upload_id)]
     return xml("InitiateMultipartUploadResult", nodes, headers=headers)
 
@@ -117,9 +119,9 @@ async def put_part(site: Site, req: Request) -> Answer:
     if named and default and named != default:
         raise S3Error("InvalidRequest", f"Checksum Type mismatch occurred, expected checksum Type: {default}, actual"
                                         f" checksum Type: {named}")  # fmt: skip
-    async with writes.taking(site, req, name, upload.home.policy, default) as taken:
+    async with writes.taking(site, req, name, upload.home.policy, default, SEALED in upload.row.meta) as taken:
         await site.engine.change(_naming(site, req, upload, number, (taken.staged, taken.checksum)))
-        headers = {"etag": f'"{taken.staged.md5}"'}
+        headers = {"etag": f'"{taken.staged.md5}"', **objects.seal_headers(upload.row.meta)}
         if taken.checksum and req.headers.keys() & checksums.ASKED:
             algorithm, value, _ = taken.checksum.split(" ")
             headers[checksums.PREFIX + algorithm] = value
@@ -154,7 +156,7 @@ async def _copy_part(site: Site, req: Request, upload: Upload, number: int) -> A
     running = checksums.accumulator(algorithm) if algorithm else None
     name = f"{upload.bucket.account.name}/{upload.home.name}/{upload.part(number)}"
     hashes = [running] if running is not None else []
-    async with site.engine.upload(name, upload.home.policy, end - start, hashes) as up:
+    async with site.engine.upload(name, upload.home.policy, end - start, hashes, SEALED in upload.row.meta) as up:
         async for data in parts.stream(site.engine, parts.cut(pieces, start, end)):
             await up.feed(data)
         staged = await up.finish()
@@ -310,7 +312,7 @@ async def complete(site: Site, req: Request) -> Answer:
     _check_said(req, meta)
     body = json.dumps(kept).encode()
     name = f"{bucket.account.name}/{bucket.name}/{req.key}"
-    async with site.engine.upload(name, bucket.row.policy, len(body)) as up:
+    async with site.engine.upload(name, bucket.row.policy, len(body), seal=SEALED in meta) as up:
         await up.feed(body)
         staged = await up.finish()
         draft = ObjectRow(bucket.row.id, req.key, 0, total, staged.md5, upload.row.type, 0, meta, kind="slo",
@@ -351,7 +353,9 @@ def _completed(req: Request, bucket: Bucket, row: ObjectRow) -> Answer:
     if kept:
         algorithm, value, kind = kept.split(" ")
         nodes += [("Checksum" + algorithm.upper(), value), ("ChecksumType", kind)]
-    headers = {"x-amz-version-id": versions.version_id(row)} if bucket.versioned == "Enabled" else {}
+    headers = objects.seal_headers(row.meta)
+    if bucket.versioned == "Enabled":
+        headers["x-amz-version-id"] = versions.version_id(row)
     return xml("CompleteMultipartUploadResult", nodes, headers=headers)
 
 

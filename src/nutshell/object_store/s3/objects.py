@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +12,7 @@ from nutshell.object_store.s3 import checksums, parts, versions
 from nutshell.object_store.s3.errors import NotModified, S3Error
 from nutshell.object_store.s3.messages import Answer, Node, Request, header_text, parse, text_in, xml
 from nutshell.object_store.s3.signing import http_seconds
-from nutshell.object_store.s3.site import OBJECT, Bucket, Site
+from nutshell.object_store.s3.site import OBJECT, SEALED, Bucket, Site
 from nutshell.object_store.swift import ranges
 
 LARGE = 1 << 20  # from here on the server sends the file itself
@@ -96,6 +96,7 @@ def headers_of(bucket: Bucket, row: ObjectRow, req: Request) -> dict[str, str]:
             out[name] = value
     if bucket.row.meta.get("x-versions-enabled"):
         out["x-amz-version-id"] = versions.version_id(row)
+    out |= seal_headers(row.meta)
     if row.delete_at:
         out["x-amz-expiration"] = f'expiry-date="{http_time(row.delete_at * TICKS)}", rule-id="swift-object-expiration"'
     tags = row.meta.get(OBJECT + "tags")
@@ -104,6 +105,11 @@ def headers_of(bucket: Bucket, row: ObjectRow, req: Request) -> dict[str, str]:
     if req.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED" and "range" not in req.headers:
         out |= checksum_headers(row)
     return out
+
+
+def seal_headers(meta: Mapping[str, str]) -> dict[str, str]:
+    """That the bytes are encrypted, where it was asked for."""
+    return {"x-amz-server-side-encryption": meta[SEALED]} if SEALED in meta else {}
 
 
 def checksum_headers(row: ObjectRow) -> dict[str, str]:

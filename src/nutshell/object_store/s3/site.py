@@ -20,6 +20,7 @@ from nutshell.object_store.s3.messages import Request
 REGISTRY = ".s3"
 SEGMENTS = "+segments"
 VERSIONING = "x-versions-enabled"  # the same header that Swift's object versioning keeps
+SEALED = "x-object-sysmeta-s3-sealed"  # its bytes were asked to be encrypted
 CONTAINER, OBJECT = "x-container-sysmeta-s3-", "x-object-sysmeta-s3-"
 
 

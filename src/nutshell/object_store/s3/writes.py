@@ -14,7 +14,7 @@ from nutshell.object_store.rows import ObjectRow
 from nutshell.object_store.s3 import checksums, chunked, grants, objects, parts, quotas, versions
 from nutshell.object_store.s3.errors import S3Error
 from nutshell.object_store.s3.messages import Answer, Node, Request, header_text, xml
-from nutshell.object_store.s3.site import OBJECT, Bucket, Site
+from nutshell.object_store.s3.site import OBJECT, SEALED, Bucket, Site
 from nutshell.object_store.swift import checks
 from nutshell.object_store.swift.messages import Refusal
 
@@ -22,6 +22,7 @@ MOST_BYTES = 5 << 30
 LONGEST_KEY = 1024
 MOST_METADATA = 8 << 10
 LEAST_COPIED = 1 << 20
+SEALING = "x-amz-server-side-encryption"
 STORAGE_CLASSES = ("STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING")
 
 
@@ -57,7 +58,7 @@ def metadata_from(req: Request) -> dict[str, str]:
     chosen = req.headers.get("x-amz-storage-class", "STANDARD")
     if chosen not in STORAGE_CLASSES:
         raise S3Error("InvalidArgument", "The storage class you specified is not valid")
-    sealed = req.headers.get("x-amz-server-side-encryption", "AES256")
+    sealed = req.headers.get(SEALING, "AES256")
     if sealed != "AES256" or any(n.startswith("x-amz-server-side-encryption-customer") for n in req.headers):
         raise S3Error("NotImplemented", "Encryption is the store's own: keys of clients or of a key manager are not"
                                         " supported.")  # fmt: skip
@@ -74,6 +75,8 @@ def own_facts(req: Request) -> dict[str, str]:
     if tagging:
         pairs = parse_qsl(tagging, keep_blank_values=True)
         facts[OBJECT + "tags"] = tags_kept(pairs, 10)
+    if SEALING in req.headers:
+        facts[SEALED] = req.headers[SEALING]
     return {k: v for k, v in facts.items() if v}
 
 
@@ -93,7 +96,8 @@ def tags_kept(pairs: list[tuple[str, str]], most: int) -> str:
 class taking:
     """The request's body, taken in; thrown away at the end of the block unless a change named it."""
 
-    def __init__(self, site: Site, req: Request, name: str, policy: int, default: str = "") -> None:
+    def __init__(self, site: Site, req: Request, name: str, policy: int, default: str = "", seal: bool = False) -> None:
+        """`default`: the checksum where the request names none; `seal`: encrypt the bytes."""
         self._site, self._req, self._default = site, req, default
         self._md5 = checksums.content_md5(req)
         self._algorithm, self._said = checksums.wanted(req)
@@ -112,7 +116,7 @@ class taking:
             raise S3Error("MissingContentLength")
         if req.length is not None and req.length > MOST_BYTES:
             raise S3Error("EntityTooLarge", ProposedSize=str(req.length), MaxSizeAllowed=str(MOST_BYTES))
-        self._upload = site.engine.upload(name, policy, req.length, hashes)
+        self._upload = site.engine.upload(name, policy, req.length, hashes, seal)
 
     async def __aenter__(self) -> Taken:
         up = await self._upload.__aenter__()
@@ -217,13 +221,14 @@ async def put(site: Site, req: Request) -> Answer:
     kind = req.headers.get("content-type") or "binary/octet-stream"
     if "if-none-match" in req.headers or "if-match" in req.headers:
         write_conditions(req, site.object(bucket, req.key))  # before the body is read, and again when it is named
-    async with taking(site, req, f"{bucket.account.name}/{bucket.name}/{req.key}", bucket.row.policy) as taken:
+    name = f"{bucket.account.name}/{bucket.name}/{req.key}"
+    async with taking(site, req, name, bucket.row.policy, seal=SEALED in meta) as taken:
         if taken.checksum:
             meta[OBJECT + "checksum"] = taken.checksum
         staged = taken.staged
         draft = ObjectRow(bucket.row.id, req.key, 0, staged.size, staged.md5, kind, 0, meta, due)
         row = await site.engine.change(placing(site, req, bucket, draft, staged))
-    headers = {"etag": objects.etag_of(row)}
+    headers = {"etag": objects.etag_of(row), **objects.seal_headers(row.meta)}
     if bucket.versioned == "Enabled":
         headers["x-amz-version-id"] = versions.version_id(row)
     if req.headers.keys() & checksums.ASKED:
@@ -261,7 +266,7 @@ async def copy(site: Site, req: Request) -> Answer:
     draft = ObjectRow(bucket.row.id, req.key, 0, row.size, row.etag, kind or "binary/octet-stream", 0, meta, due)
     made = await _copied(site, req, (bucket, draft), (source_bucket, row))
     nodes: list[Node] = [("LastModified", objects.iso_time(made.ts)), ("ETag", objects.etag_of(made))]
-    headers = {}
+    headers = objects.seal_headers(made.meta)
     if bucket.versioned == "Enabled":
         headers["x-amz-version-id"] = versions.version_id(made)
     if source_bucket.versioned:
@@ -285,7 +290,8 @@ async def _copied(
 ) -> ObjectRow:
     (bucket, draft), (source_bucket, row) = sink, source
     same_home = source_bucket.row.policy == bucket.row.policy
-    if row.kind != "slo" and same_home:
+    seal = SEALED in draft.meta
+    if row.kind != "slo" and same_home and (SEALED in row.meta or not seal):
 
         def share(index: Any) -> ObjectRow:
             if row.blob and index.blob(row.blob) is None:
@@ -300,7 +306,7 @@ async def _copied(
         raise S3Error("InvalidRequest", "The specified copy source is larger than the maximum allowable size for a copy"
                                         f" source: {MOST_BYTES}")  # fmt: skip
     name = f"{bucket.account.name}/{bucket.name}/{req.key}"
-    async with site.engine.upload(name, bucket.row.policy, size) as up:
+    async with site.engine.upload(name, bucket.row.policy, size, seal=seal) as up:
         async for data in parts.stream(site.engine, pieces):
             await up.feed(data)
         staged = await up.finish()
