@@ -86,12 +86,17 @@ class Swift:
 
 
 @contextmanager
-def swift_cloud(state: Path | None = None, **settings: object) -> Iterator[Swift]:
+def swift_cloud(state: Path | None = None, engine: Any = None, **settings: object) -> Iterator[Swift]:
     from nutshell.object_store.settings import ObjectStoreConfig
 
     given = {"simulate": True, "admin_password": "secret", **({"state": str(state)} if state else {})}
     parts = app.parts()
     running = app.build(load_settings(app.tables(parts), None, {}, {CloudConfig: given, ObjectStoreConfig: settings}))
+    if engine is not None:  # instead of the one on directories
+        from nutshell.object_store.port import ObjectEngine
+
+        made_later: Any = running.cloud.port(ObjectEngine)
+        made_later.become(engine)
     loop = asyncio.new_event_loop()
     made = Swift(running, loop)
     made.token = made.log_in("admin", "admin", "secret")

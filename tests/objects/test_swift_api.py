@@ -10,14 +10,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.objects.memory_engine import MemoryEngine
 from tests.objects.swift_rig import Swift, swift_cloud
 
 BIG = bytes(range(256)) * 6000
 
 
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Swift]:
-    with swift_cloud() as made:
+@pytest.fixture(scope="module", params=["directories", "dictionaries"])
+def cloud(request: pytest.FixtureRequest) -> Iterator[Swift]:
+    """On the engine that ships, and on another that fills the same Protocols."""
+    with swift_cloud(engine=MemoryEngine() if request.param == "dictionaries" else None) as made:
         yield made
 
 

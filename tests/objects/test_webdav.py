@@ -14,6 +14,7 @@ import pytest
 
 from nutshell.object_store.dav.locks import KeptLocks
 from tests.objects.engine_rig import make_engine
+from tests.objects.memory_engine import MemoryEngine
 from tests.objects.swift_rig import Got, Swift, swift_cloud
 
 WORDS = b"the words of a file"
@@ -55,9 +56,9 @@ class Drive:
         return {h.removeprefix(base) for h in self.found(path, "1", "{DAV:}resourcetype")} - {""}
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
-    with swift_cloud(tmp_path_factory.mktemp("drive")) as made:
+@pytest.fixture(scope="module", params=["directories", "dictionaries"])
+def cloud(request: pytest.FixtureRequest) -> Iterator[Swift]:
+    with swift_cloud(engine=MemoryEngine() if request.param == "dictionaries" else None) as made:
         yield made
 
 

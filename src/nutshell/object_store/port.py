@@ -51,6 +51,8 @@ class Index(Protocol):
 
     def container(self, account_id: int, name: str) -> ContainerRow | None: ...
 
+    def container_by_id(self, container_id: int) -> ContainerRow | None: ...
+
     def object(self, container_id: int, name: str) -> ObjectRow | None: ...
 
     def version(self, container_id: int, name: str, version: int) -> ObjectRow | None: ...
@@ -93,6 +95,14 @@ class Index(Protocol):
         """(container id, name) of objects whose time to be deleted has come."""
         ...
 
+    def list_synced(self) -> Sequence[ContainerRow]:
+        """Containers with `x-container-sync-to` among their metadata."""
+        ...
+
+    def newest(self, container_id: int) -> tuple[int, int]:
+        """(how many objects, the newest one's time)."""
+        ...
+
     # -- changes
     def put_account(self, row: AccountRow) -> None: ...
 
@@ -133,7 +143,15 @@ class Index(Protocol):
 
 
 class ObjectEngine(Protocol):
-    """One per cloud, found by `cloud.port(ObjectEngine)`; opens its files when first used."""
+    """One per cloud, found by `cloud.port(ObjectEngine)`; opens its files when first used.
+
+    `used`: whether anything is stored; `synced`: containers as the last pass of syncing.py saw them.
+    """
+
+    synced: dict[int, tuple[int, int]]
+
+    @property
+    def used(self) -> bool: ...
 
     def read(self, work: Callable[[Index], T]) -> T:
         """Look things up, inline: a lookup is some microseconds."""
