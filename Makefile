@@ -12,7 +12,7 @@ OPTIONS := $(if $(STATE),--state $(STATE))
 DEBIAN := qemu-system-x86 qemu-utils libnftables1 dnsmasq-base e2fsprogs dosfstools \
     syslinux syslinux-common mtools openssh-client iputils-ping
 
-.PHONY: oracle-identity help demo up down test test-postgres kill-farm real check bench bench-peers bench-objects conformance conformance-clients fuzz docs clean debian
+.PHONY: oracle-identity help demo up down test test-postgres kill-farm real check bench bench-peers bench-objects bench-images conformance conformance-clients fuzz docs clean debian
 
 help:
 	@echo "make demo    a real server on a real network with a real volume, shown step by step (as root)"
@@ -77,6 +77,10 @@ bench: $(VENV)/tested
 bench-objects: debian $(VENV)/tested
 	@scripts/install-debian wrk
 	$(BIN)/python bench/objects.py
+
+# An image up and down, beside the same bytes received, hashed, written and sent by hand (REAL=1: flushed, as root).
+bench-images: $(VENV)/tested $(if $(REAL),debian)
+	$(BIN)/python bench/images.py $(if $(REAL),--real)
 
 # Beside real OpenStack from PyPI, installed and started on request (as root; the first time takes minutes).
 bench-peers: $(VENV)/tested
