@@ -314,6 +314,16 @@ def test_encrypted_bytes_open_from_any_offset_and_after_rotation(tmp_path: Path)
         return b"".join([p async for p in engine.fetch(blob, 1_048_571, 1_048_600)])
 
     assert run(part()) == LARGE[1_048_571:1_048_600]
+    keeper = Keeper(engine)
+    assert keeper.rewrap() == 2
+    assert keeper.rewrap() == 0
+    assert run(get(engine, c, "big")) == LARGE
+    engine.close()
+    (tmp_path / "s" / "index.db").unlink()  # the logs say so, too
+    engine = make_engine(tmp_path / "s", sealer=Sealer({"2": b"2" * 32}, "2"))  # the older root is not needed any more
+    assert run(get(engine, c, "small")) == SMALL
+    assert run(get(engine, c, "big")) == LARGE
+    assert Keeper(engine).rewrap() == 0
     engine.close()
 
 

@@ -103,6 +103,10 @@ def keep(cloud: Cloud) -> float | None:
     keeper.remove_freed()
     keeper.sweep_orphans()
     keeper.repair_noted()
+    wrapped = keeper.rewrap()
+    if wrapped:
+        log.info("object store: the keys of %d blobs are wrapped under the root that seals now", wrapped)
+        _event(cloud, "rewrap", "", blobs=wrapped)
     report = keeper.follow_table()
     if report is not None:
         _moved(cloud, keeper, report)

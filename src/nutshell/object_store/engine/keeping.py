@@ -65,6 +65,7 @@ class Keeper:
         self._swept: set[str] = set()
         self._settled: tuple[Device, ...] | None = None  # the table that the last pass found all of its bytes to follow
         self._next_pass = 0.0
+        self._rewrapped = False
 
     # -- files that nothing refers to
     def remove_freed(self, now: float | None = None) -> int:
@@ -210,6 +211,29 @@ class Keeper:
                 continue
             self._engine.change_now(lambda index, b=blob_id: index.run("repair-", b))  # type: ignore[misc]
         return len(noted)
+
+    def rewrap(self) -> int:
+        """Once a start, where there are older roots: every blob's key is wrapped under the one that seals now. How many
+        were; then the older roots open nothing that is still there."""
+        sealer = self._engine.settings.sealer
+        if self._rewrapped or sealer is None or not sealer.active or not sealer.older:
+            return 0
+        done, after = 0, 0
+        while page := self._engine.read(lambda i: i.list_blobs(after, PAGE)):  # noqa: B023 - called at once
+            after = page[-1].id
+            fresh = {b.id: (b.sealed, again) for b in page if b.sealed and (again := sealer.rewrap(b.sealed))}
+
+            def work(index: Any, fresh: dict[int, tuple[bytes, bytes]] = fresh) -> None:
+                for blob_id, (old, again) in fresh.items():
+                    now = index.blob(blob_id)
+                    if now is not None and now.sealed == old:
+                        index.run("sealed", again, blob_id)
+
+            if fresh:
+                self._engine.change_now(work)
+                done += len(fresh)
+        self._rewrapped = True
+        return done
 
     def watch(self) -> list[Device]:
         """Devices that went or came back. Before anything else the index goes to its own disk: part of what would bring

@@ -74,6 +74,11 @@ class Sealer:
         done: bytes = cipher.update(data)
         return done
 
+    @property
+    def older(self) -> list[str]:
+        """Roots that open only."""
+        return sorted(set(self._roots) - {self.active})
+
     def rewrap(self, sealed: bytes) -> bytes | None:
         """The same key wrapped under the active root; None when it is already."""
         said = DECODER.decode(sealed)
