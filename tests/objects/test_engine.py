@@ -1,5 +1,6 @@
 """The object engine: what was acknowledged is there, after crashes, with a lost or rotten disk, on a full one."""
 
+import asyncio
 import hashlib
 import os
 import shutil
@@ -11,7 +12,7 @@ import pytest
 from nutshell.object_store.engine.devices import Device, DeviceState, choose, hash_name, with_state
 from nutshell.object_store.engine.keeping import Keeper
 from nutshell.object_store.engine.sealing import Sealer
-from nutshell.object_store.engine.staging import blob_file
+from nutshell.object_store.engine.staging import MOST_HELD, blob_file
 from nutshell.object_store.errors import NoRoom
 from tests.objects.engine_rig import delete, get, make_container, make_engine, put, run
 
@@ -349,4 +350,26 @@ def test_a_page_costs_the_same_wherever_it_begins(tmp_path: Path) -> None:
     assert [r.name for r in page] == ["d040/o04000", "d040/o04001", "d040/o04002"]
     last = engine.read(lambda i: i.list_objects(c.id, after="", until="", prefix="d04", limit=2, reverse=True))
     assert [r.name for r in last] == ["d049/o04999", "d049/o04998"]
+    engine.close()
+
+
+def test_many_uploads_at_once_hold_little_each(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path / "s", durable=False)
+    make_container(engine)
+    held: list[int] = []
+
+    async def one(n: int, ready: asyncio.Barrier) -> str:
+        async with engine.upload(f"AUTH_a/c/o{n}", 0) as up:
+            await ready.wait()
+            for at in range(0, len(LARGE), 65536):
+                await up.feed(LARGE[at : at + 65536])
+                held.append(up._held)
+            return (await up.finish()).md5
+
+    async def together() -> list[str]:
+        ready = asyncio.Barrier(64)
+        return await asyncio.gather(*(one(n, ready) for n in range(64)))
+
+    assert set(run(together())) == {hashlib.md5(LARGE).hexdigest()}
+    assert max(held[: 64 * 40]) * 64 <= MOST_HELD + 64 * 65536
     engine.close()

@@ -13,7 +13,7 @@ Message = MutableMapping[str, t.Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[t.Any, Receive, Send], Awaitable[None]]
-MOST_PENDING = 1 << 20  # bytes of a body that wait for the application; then the client waits
+MOST_PENDING = 256 << 10  # bytes of a body that wait for the application; then the client waits
 JOINED = 32 << 10  # an answer up to here goes out in one write with its head
 LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 

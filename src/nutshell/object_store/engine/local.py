@@ -30,7 +30,7 @@ from nutshell.object_store.engine.fetching import Fetcher
 from nutshell.object_store.engine.reading import Reader
 from nutshell.object_store.engine.sealing import Sealer
 from nutshell.object_store.engine.segments import Log
-from nutshell.object_store.engine.staging import Inlet, LocalUpload, blob_file
+from nutshell.object_store.engine.staging import Crowd, Inlet, LocalUpload, blob_file
 from nutshell.object_store.errors import EngineError, NoRoom, NotWritable
 from nutshell.object_store.rows import AccountRow, Blob, ContainerRow, Place
 
@@ -75,6 +75,7 @@ class LocalEngine:
         self._state: _Open | None = None
         self._cache: dict[str, AccountRow | ContainerRow | None] = {}
         self._epoch = 0
+        self._crowd = Crowd()
         self._failed: dict[str, tuple[float, EngineError]] = {}  # device → until when it is left out, and why
         self._next_id = 0
         self._id_lock = threading.Lock()
@@ -325,7 +326,8 @@ class LocalEngine:
         sealer = self.settings.sealer
         if sealer is not None and not (seal or sealer.seals):
             sealer = None
-        inlet = Inlet(self._threads, self.settings.durable, self.new_id, self.targets, self.suspend, sealer)
+        inlet = Inlet(self._threads, self.settings.durable, self.new_id, self.targets, self.suspend, sealer,
+                      self._crowd)  # fmt: skip
         scope = "/".join(key.split("/", 2)[:2])
         return LocalUpload(inlet, (hash_name(key), scope), policy, size, hashes)
 

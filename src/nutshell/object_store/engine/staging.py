@@ -17,6 +17,7 @@ from nutshell.object_store.errors import EngineError
 from nutshell.object_store.rows import Place
 
 INLINE = 64 << 10  # up to here bytes go to the log
+MOST_HELD, LEAST_HELD = 12 << 20, 128 << 10  # in memory, of all uploads and of each; as much again is being written
 CHUNK = 1 << 20  # large ones are summed in pieces of this size
 MOST_PIECES = 512  # at once, by writev(2), which takes 1,024
 
@@ -55,6 +56,17 @@ def blob_file(device: Device, blob_id: int) -> Path:
     return device.directory / "data" / name[-2:] / name
 
 
+@dataclass
+class Crowd:
+    """How many uploads run, and how much each may hold before it goes to the disk: little where there are many."""
+
+    running: int = 0
+
+    @property
+    def share(self) -> int:
+        return max(LEAST_HELD, min(CHUNK, MOST_HELD // max(1, self.running)))
+
+
 @dataclass(frozen=True)
 class Inlet:
     """What an upload needs of its engine."""
@@ -65,6 +77,7 @@ class Inlet:
     targets: Callable[[int, int, int], list[Device]]  # (key, policy, bytes) → devices; NoRoom
     failed: Callable[[str, EngineError], None]  # a device refused
     sealer: Sealer | None  # of what comes in
+    crowd: Crowd = field(default_factory=Crowd)
 
 
 class LocalUpload:
@@ -85,9 +98,11 @@ class LocalUpload:
         self._staged: StagedBytes | None = None
 
     async def __aenter__(self) -> "LocalUpload":
+        self._inlet.crowd.running += 1
         return self
 
     async def __aexit__(self, *why: object) -> None:
+        self._inlet.crowd.running -= 1
         if self._busy is not None:
             with contextlib.suppress(Exception):
                 await self._busy
@@ -98,7 +113,9 @@ class LocalUpload:
         self._parts.append(data)
         self.size += len(data)
         self._held += len(data)
-        if self._held >= CHUNK or (self._file is None and self.size > INLINE and self._held > 4 * INLINE):
+        if self._held >= self._inlet.crowd.share or (
+            self._file is None and self.size > INLINE and self._held > 4 * INLINE
+        ):
             await self._pass_on(False)
 
     async def _pass_on(self, last: bool) -> None:
