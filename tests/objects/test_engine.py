@@ -373,3 +373,17 @@ def test_many_uploads_at_once_hold_little_each(tmp_path: Path) -> None:
     assert set(run(together())) == {hashlib.md5(LARGE).hexdigest()}
     assert max(held[: 64 * 40]) * 64 <= MOST_HELD + 64 * 65536
     engine.close()
+
+
+def test_the_first_root_is_made_when_something_asks_and_stays(tmp_path: Path) -> None:
+    from nutshell.object_store.roots import load_sealer
+
+    sealer = load_sealer(tmp_path, False)
+    other = load_sealer(tmp_path, False)
+    assert not (tmp_path / "keys").exists()
+    seals = [s.new_seal("a/c") for s in (sealer, other)]  # both believed to be the first
+    later = load_sealer(tmp_path, False)
+    for seal in seals:
+        assert later.decrypt(seal.sealed, seal.encrypt(b"secret"), 0) == b"secret"
+    assert [p.name for p in (tmp_path / "keys").iterdir()] == ["objects-1"]
+    assert not later.seals

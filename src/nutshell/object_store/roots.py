@@ -3,6 +3,7 @@
 Rotation: put a new file `objects-<name>` beside the old ones in keys/; the last by name seals what is new, all open.
 """
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -27,12 +28,17 @@ def load_sealer(state: Path | None, encrypt: bool) -> Sealer:
 
 
 def _make(path: Path) -> bytes:
-    """A fresh secret, on disk before anything is sealed with it."""
+    """The secret at this path, on disk before anything is sealed with it; whoever comes second takes the first's."""
     secret = secrets.token_bytes(32)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(secret)
         file.flush()
         os.fsync(file.fileno())
-    fresh.rename(path)
-    return secret
+    with contextlib.suppress(FileExistsError):
+        os.link(fresh, path)
+    fresh.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+    return path.read_bytes()
