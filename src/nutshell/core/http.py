@@ -27,6 +27,7 @@ from nutshell.core.service import Answer, Ask, Route, Service
 from nutshell.core.store import Tx
 from nutshell.core.trace import Traces
 from nutshell.core.versions import ALWAYS, Version
+from nutshell.server.waiting import within
 
 log = logging.getLogger("nutshell.http")
 Scope = MutableMapping[str, t.Any]
@@ -49,13 +50,13 @@ class App:
         if scope["type"] == "lifespan":
             await lifespan(receive, send)
             return
-        mount = self.cloud.mounts.get(_raw_path(scope).removeprefix("/").partition("/")[0])
+        path = _raw_path(scope)
+        mount = self.cloud.mounts.get(path.removeprefix("/").partition("/")[0])
         if mount is not None:  # a data path, which is its own pipeline
             await mount(scope, receive, send)
             return
         started = time.perf_counter()
         given = {k.decode("latin1"): v.decode("latin1") for k, v in scope["headers"]}
-        path = _raw_path(scope)
         socket = scope["type"] == "websocket"
         method = "WEBSOCKET" if socket else scope["method"]
         request_id = "req-" + str(uuid.uuid4())
@@ -322,8 +323,7 @@ def choose_action(ask: Ask[t.Any]) -> Route:
 async def read_body(receive: Receive, limit: int, wait_s: float = BODY_WAIT_S) -> bytes:
     """The whole body, or 413; 408 when it does not come."""
     try:
-        async with asyncio.timeout(wait_s):
-            return await _read_body(receive, limit)
+        return await within(wait_s, _read_body(receive, limit))
     except TimeoutError:
         raise errors.RequestTimedOut(seconds=wait_s) from None
 

@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import typing as t
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
+
+from nutshell.server.waiting import within
 
 CLIENT_LEFT = 499  # in the log alone: nobody is there to be told
 log = logging.getLogger("nutshell.object_store")
@@ -29,8 +31,11 @@ def patient(call: Callable[..., Awaitable[t.Any]], seconds: float) -> Callable[.
 
     async def timed(*message: t.Any) -> t.Any:
         try:
+            waiting = call(*message)
+            if isinstance(waiting, Coroutine):
+                return await within(seconds, waiting)
             async with asyncio.timeout(seconds):
-                return await call(*message)
+                return await waiting
         except TimeoutError:
             raise ClientSlow(f"the client let us wait for {seconds:g} s") from None
 
