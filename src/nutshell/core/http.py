@@ -27,7 +27,6 @@ from nutshell.core.service import Answer, Ask, Route, Service
 from nutshell.core.store import Tx
 from nutshell.core.trace import Traces
 from nutshell.core.versions import ALWAYS, Version
-from nutshell.server.waiting import within
 
 log = logging.getLogger("nutshell.http")
 Scope = MutableMapping[str, t.Any]
@@ -323,7 +322,8 @@ def choose_action(ask: Ask[t.Any]) -> Route:
 async def read_body(receive: Receive, limit: int, wait_s: float = BODY_WAIT_S) -> bytes:
     """The whole body, or 413; 408 when it does not come."""
     try:
-        return await within(wait_s, _read_body(receive, limit))
+        async with asyncio.timeout(wait_s):
+            return await _read_body(receive, limit)
     except TimeoutError:
         raise errors.RequestTimedOut(seconds=wait_s) from None
 
