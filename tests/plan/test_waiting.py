@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from nutshell.server.waiting import within
+from nutshell.object_store.waiting import within
 
 
 async def at_once() -> int:

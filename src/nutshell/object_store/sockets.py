@@ -5,7 +5,7 @@ import logging
 import typing as t
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
 
-from nutshell.server.waiting import within
+from nutshell.object_store.waiting import within
 
 CLIENT_LEFT = 499  # in the log alone: nobody is there to be told
 log = logging.getLogger("nutshell.object_store")
