@@ -64,9 +64,15 @@ def show_row(ask: Ask[t.Any]) -> t.Any:
 
 
 def select_page(
-    ask: Ask[t.Any], noun: type[Resource], *conditions: sa.ColumnElement[bool], deleted: bool = False, **equals: t.Any
+    ask: Ask[t.Any],
+    noun: type[Resource],
+    *conditions: sa.ColumnElement[bool],
+    deleted: bool = False,
+    usual: tuple[t.Any, Where] | None = None,
+    **equals: t.Any,
 ) -> Page:
-    """The rows the caller may see and asked for. Extra conditions narrow it further; `deleted` includes the dead."""
+    """The rows the caller may see and asked for. Extra conditions narrow it further, as does `usual`: (what alone it
+    depends on, how it is made), with the caller's values in it by `who_value`. `deleted` includes the dead."""
     limit = page_limit(ask)
     reverse = ask.flag("page_reverse")
     keys = sort_keys(ask, noun)
@@ -78,6 +84,9 @@ def select_page(
     cachable = not conditions
     if noun.tombstone and not deleted:
         wheres.append(lambda: noun.table.c.deleted_at.is_(None))
+    if usual is not None:
+        shape.append(usual[0])
+        wheres.append(usual[1])
     for name, value in equals.items():
         wheres.append(_equal(noun, name, f"e_{name}", [value], values, shape))
     cachable = _filter(ask, noun, wheres, values, shape) and cachable
