@@ -24,7 +24,7 @@ WIRING = {"app", "cli", "host", "dashboard", "testing", "upgrade"}  # may know s
 LIBRARIES = {"nutshell.image.formats"}  # pure functions without a service's state
 # Where a service's wiring finds the drivers of the privileged process.
 BORDER = ("nutshell.host.rpc", "nutshell.host.remote")
-HEAVY = ("qemu", "pyroute2", "psycopg", "alembic", "pycdlib", "yaml", "rich", "pytest")
+HEAVY = ("qemu", "pyroute2", "psycopg", "alembic", "pycdlib", "yaml", "rich", "pytest", "wsgidav")
 
 
 @dataclass(frozen=True)
