@@ -37,7 +37,8 @@ class Suite:
 _WEB = 'show_locations = true\nweb_ports = []\nweb_networks = ["0.0.0.0/0"]\n'
 ONE_STORE = f'[image]\nstores = ["file", "web=http"]\nconvert_to = ""\n{_WEB}'
 STORES = (
-    '[image]\nstores = ["file", "fast=@FOLDER@/fast", "web=http"]\nstore_weights = ["fast=10", "file=5"]\n'
+    '[image]\nstores = ["file", "fast=@FOLDER@/fast", "swift=object-store", "web=http"]\n'
+    'store_weights = ["fast=10", "file=5"]\n'
     f"secure_hash = false\nrequire_format_match = false\n{_WEB}"
 )
 _BOTH = {
