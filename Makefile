@@ -86,7 +86,7 @@ bench-images: $(VENV)/tested $(if $(REAL),debian)
 bench-peers: $(VENV)/tested
 	$(BIN)/python bench/peers/compare.py $(if $(ONLY),--only $(ONLY))
 
-# Longer than in `make test`: MINUTES for each kind, from SEED on (docs/FUZZ.md).
+# Longer than in `make test`: MINUTES for each kind, from SEED on (docs/FUZZ.md); of Schemathesis that many cases.
 fuzz: $(VENV)/tested
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[fuzz]'
 	FUZZ_MINUTES=$(or $(MINUTES),5) FUZZ_SEED=$(or $(SEED),2) \

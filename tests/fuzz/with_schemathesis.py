@@ -100,4 +100,5 @@ def main(number: int, cases: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*(int(a) for a in [*sys.argv[1:], "1", "10"][:2])))
+    words = sys.argv[1:]
+    sys.exit(main(int(words[0]) if words else 1, max(1, round(float(words[1]))) if words[1:] else 10))
