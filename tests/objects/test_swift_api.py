@@ -271,3 +271,9 @@ def test_containers_that_are_synchronised_get_each_others_objects(swift: Swift) 
     swift("POST", "/c", x_container_sync_key="k")
     sync(swift.running.cloud)
     assert swift("GET", "/c2/o").body == BIG
+
+
+def test_a_time_past_the_far_future_is_the_far_future() -> None:
+    from nutshell.object_store.swift.checks import LATEST, delete_at
+
+    assert delete_at({"x-delete-at": "1" * 100}, 5) == delete_at({"x-delete-after": "1" * 5000}, 5) == LATEST

@@ -1,6 +1,7 @@
 """Swift's limits on names and metadata, and times in headers (Object Storage API, "constraints")."""
 
 import functools
+import re
 from collections.abc import Mapping
 from email.utils import formatdate
 
@@ -91,11 +92,14 @@ def check_object_name(name: str) -> None:
         raise Refusal(400, f"Object name length of {size} longer than {LIMITS['max_object_name_length']}")
 
 
+LATEST = 9999999999  # ten digits, as the time of an object has them
+
+
 def delete_at(headers: Mapping[str, str], now_s: float) -> int:
     """When a request wants the object deleted (seconds), 0 for never. 400 for the past and for no number."""
     after = headers.get("x-delete-after")
     if after is not None and after != "":
-        seconds = whole(after.strip())
+        seconds = _seconds(after.strip())
         if seconds is None:
             raise Refusal(400, "Non-integer X-Delete-After")
         at = int(now_s) + seconds
@@ -105,7 +109,7 @@ def delete_at(headers: Mapping[str, str], now_s: float) -> int:
     text = headers.get("x-delete-at")
     if text is None or text == "":
         return 0
-    moment = whole(text.strip())
+    moment = _seconds(text.strip())
     if moment is None:
         raise Refusal(400, "Non-integer X-Delete-At")
     if moment < now_s:
@@ -113,8 +117,15 @@ def delete_at(headers: Mapping[str, str], now_s: float) -> int:
     return _bounded(moment)
 
 
+def _seconds(text: str) -> int | None:
+    """A number, however long: past the far future nothing is farther."""
+    if re.fullmatch("-?[0-9]{15,}", text):
+        return -LATEST if text[0] == "-" else LATEST
+    return whole(text)
+
+
 def _bounded(at: int) -> int:
-    return min(at, 9999999999)
+    return min(at, LATEST)
 
 
 def http_time(ticks: int) -> str:
