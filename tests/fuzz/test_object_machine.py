@@ -20,7 +20,7 @@ from tests.fuzz.world import Reply, World
 
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 MINUTES = float(os.environ.get("FUZZ_MINUTES", "0"))
-STORIES = 30
+STORIES = 15
 PLAIN, KEPT = "plain-box", "kept-box"  # the second keeps versions
 NAMES = ("x", "x/y", "ü %41\U0001f600")
 LARGE = "large"
