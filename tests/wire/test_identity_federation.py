@@ -207,6 +207,7 @@ def test_a_consumers_secret_is_shown_once(rig: Rig) -> None:
     assert len(made["secret"]) == 64
     assert "secret" not in rig.get(path).json()["consumer"]
     assert rig.patch(path, {"consumer": {"secret": "mine"}}).status_code == 400
+    assert rig.patch(path, {"consumer": {"description": "x" * 65}}).status_code == 400
     assert rig.patch(path, {"consumer": {"description": "two"}}).json()["consumer"]["description"] == "two"
     assert [c["id"] for c in rig.get("/OS-OAUTH1/consumers").json()["consumers"]] == [made["id"]]
     assert rig.delete(path).status_code == 204

@@ -315,6 +315,26 @@ def test_the_catalog_follows_services_and_filters(rig: Rig) -> None:
     assert kinds() == {"identity"}
 
 
+def test_filters_of_an_endpoint_group(rig: Rig) -> None:
+    """Without filters it has every endpoint; what no endpoint can have is refused, and breaks no listing."""
+    path = "/OS-EP-FILTER/endpoint_groups"
+    every = rig.get("/endpoints").json()["endpoints"]
+    group = rig.make("endpoint_group", path, name="all", filters={"interface": "public"})["id"]
+    chosen = rig.get(f"{path}/{group}/endpoints").json()["endpoints"]
+    assert {e["interface"] for e in chosen} == {"public"}
+    assert 0 < len(chosen) < len(every)
+    assert rig.patch(f"{path}/{group}", {"endpoint_group": {"filters": {}}}).status_code == 200
+    assert len(rig.get(f"{path}/{group}/endpoints").json()["endpoints"]) == len(every)
+    for odd in (
+        {"service_id": {"a": 1}},
+        {"region_id": 5},
+        {"enabled": "yes"},
+        {"interface": ["public"]},
+        {"url": "x"},
+    ):
+        assert rig.patch(f"{path}/{group}", {"endpoint_group": {"filters": odd}}).status_code == 400, odd
+
+
 def test_limits(rig: Rig) -> None:
     service = rig.make("service", "/services", name="lim", type="lim")
     one = {"service_id": service["id"], "resource_name": "things", "default_limit": 5}

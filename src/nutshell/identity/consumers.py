@@ -30,7 +30,7 @@ def links(row: Consumer, ctx: Context) -> dict[str, str]:
 
 
 class SomeConsumer(Body, extras="keep"):
-    description: str | None = field(default=None)
+    description: str | None = field(default=None, max_length=64)
 
 
 @call("GET", PATH, "list_consumers", noun=Consumer)

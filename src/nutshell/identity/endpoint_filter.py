@@ -64,14 +64,19 @@ class ChangedGroup(Body):
 def _check(given: dict[str, Any]) -> dict[str, Any]:
     wanted = given.get("chosen_by")
     if wanted is not None:
-        if not wanted or not set(wanted) <= FILTERS:
-            raise BadRequest(f"Invalid input for field 'filters': it must name some of {sorted(FILTERS)}.")
+        if not set(wanted) <= FILTERS:
+            raise BadRequest(f"Invalid input for field 'filters': it may name {', '.join(sorted(FILTERS))}.")
+        for name, value in wanted.items():
+            right = bool if name == "enabled" else str | None if name == "region_id" else str
+            if not isinstance(value, right):
+                raise BadRequest(f"Invalid input for field 'filters': {value!r} is no {name}.")
         if wanted.get("interface", "public") not in INTERFACES:
             raise BadRequest(f"Invalid input for field 'filters': interface is one of {list(INTERFACES)}.")
     return given
 
 
 def _chosen(tx: Tx, group: EndpointGroup) -> list[Endpoint]:
+    """Those that have all that the filters say; without filters every one."""
     return tx.find(Endpoint, order="created_at, id", **group.chosen_by)
 
 

@@ -132,6 +132,8 @@ RESOURCES = {
     "rel/users": "/users",
 }
 
+EXPERIMENTAL = ("rel/limit", "rel/limits", "rel/limit_model", "rel/registered_limit", "rel/registered_limits")
+
 
 def document(prefix: str) -> dict[str, Any]:
     """The document; addresses begin with `prefix`."""
@@ -143,4 +145,6 @@ def document(prefix: str) -> dict[str, Any]:
             found[RELATIONS + relation] = {"href-template": prefix + path, "href-vars": related}
         else:
             found[RELATIONS + relation] = {"href": prefix + path}
+        if relation in EXPERIMENTAL:
+            found[RELATIONS + relation]["hints"] = {"status": "experimental"}
     return {"resources": found}

@@ -67,8 +67,17 @@ EXPLAINED: list[tuple[str, str]] = [
         r"identity_providers/(refused|oracle-wrong|<odd>).*(empty|no body|as admin|as system)",
         "an object is asked for, though it may be empty",
     ),
+    (
+        r"OS-OAUTH1/consumers(/<odd>)? .*((body: |body: empty |no body )(empty|no body|made)|as admin|as system)",
+        "an object is asked for, though it may be empty",
+    ),
     (r"PATCH /projects/<project> body: (empty|no body)", "an object is asked for, though it may be empty"),
     (r"/credentials.*user_id: empty", "a credential has an owner"),
-    (r"mappings\?limit=z", "a limit is a number in every collection"),
+    (r"(mappings|consumers)\?limit=z", "a limit is a number in every collection"),
+    (
+        r"/OS-FEDERATION/1\.0/rel/(ecp|identity_provider_protocol_auth|identity_providers_websso|metadata|saml2|websso): there"
+        r"|/OS-OAUTH1/1\.0/rel/(.*access_token.*|authorize_request_token|request_tokens): there|/(OS-OAUTH2|OS-SIMPLE-CERT)/1\.0/",
+        "logging in by federation and by OAuth is not there (docs/limits/identity.md), nor said to be",
+    ),
     (r"trusts odd \| \.trust\.odd", "members of a trust that nobody knows are left out"),
 ]
