@@ -111,7 +111,8 @@ def select_page(
         bound = [_value(ask, values, n) for n in names]
     else:
         sql, bound = text_of(statement, ask.tx.dialect.sql, lambda n: _value(ask, values, n))
-    rows = [loader(noun).row(r) for r in ask.tx.sql(sql, *bound).fetchall()]
+    row_of = loader(noun).row
+    rows = [row_of(r) for r in ask.tx.sql(sql, *bound).fetchall()]
     more = limit is not None and len(rows) > limit
     rows = rows[:limit] if limit is not None else rows
     return Page(rows[::-1] if reverse else rows, more)
