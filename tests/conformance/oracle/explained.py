@@ -51,7 +51,7 @@ EXPLAINED: list[tuple[str, str]] = [
         "a delegated token is refused with 403 (Keystone: with 404 when it has access rules), and reads no secrets",
     ),
     (
-        r"trusts\[\]\.remaining_uses|include_subtree|role_assignments\[\]\.(scope|user|group)|OS-REVOKE/events  \|",
+        r"trusts\[\]\.remaining_uses|application_credentials\[\]\.|include_subtree|role_assignments\[\]\.(scope|user|group)|OS-REVOKE/events  \|",
         "the order of rows",
     ),
     (r"is_domain: absent → there|token\.roles\[\]\.", "a trust's token says what every other token says"),
