@@ -21,7 +21,7 @@ PACKAGE = ROOT / "src" / "nutshell"
 WAIVER = re.compile(r"^\s*# house: (?P<rule>[a-z-]+) waived (?P<day>\d{4}-\d\d-\d\d): (?P<why>\S.{9,})$", re.MULTILINE)
 GROUND = {"core", "testing"}  # no services: everybody may import them
 WIRING = {"app", "cli", "host", "dashboard", "testing", "upgrade"}  # may know services by name
-LIBRARIES = {"nutshell.image.formats"}  # pure functions without a service's state
+LIBRARIES = {"nutshell.image.formats", "nutshell.server.passing"}  # without a service's state
 # Where a service's wiring finds the drivers of the privileged process.
 BORDER = ("nutshell.host.rpc", "nutshell.host.remote")
 HEAVY = ("qemu", "pyroute2", "psycopg", "alembic", "pycdlib", "yaml", "rich", "pytest", "wsgidav")

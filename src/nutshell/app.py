@@ -209,8 +209,13 @@ async def _serve(running: Running, config: CloudConfig, ready_fd: int | None) ->
         await _serve_tls(running, applications, config, ended, ready_fd)
         return
     from nutshell.server.listening import Server
+    from nutshell.server.passing import Passing
 
-    servers = [Server(application, config.host, port) for port, application in applications.items()]
+    passing = running.cloud.ports.get(Passing)
+    servers = [
+        Server(application, config.host, port, passing if port == config.port else None)
+        for port, application in applications.items()
+    ]
     running.runner.start()
     for server in servers:
         await server.start()

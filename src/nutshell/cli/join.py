@@ -37,6 +37,7 @@ def join(places: Places, port: int, host: str, say: Say, programs: Programs | No
         check_port(host, port)
         launch = json.loads(places.launch.read_text())
         launch["overrides"]["cloud"] |= {"host": host, "port": port}
+        launch["overrides"].setdefault("object_store", {})["s3_port"] = 0  # the first process listens there
         facts = first.facts | {
             "host": host,
             "port": port,

@@ -38,6 +38,7 @@ class Loop:
     end: Callable[[], None] | None = None  # lets go of what it holds, after its last pass
     paused: Callable[["Cloud", float], set[str]] | None = None  # ids that it leaves alone for longer than that
     blocks: bool = False  # a pass waits for news from outside
+    everywhere: bool = False  # in each process of the cloud, not in one of them
 
 
 def settling(
@@ -222,7 +223,7 @@ class Runner:
                 return
             wait_s = s.loop.every_s
             try:
-                if not self._cloud.store.lead(s.loop.name):
+                if not (s.loop.everywhere or self._cloud.store.lead(s.loop.name)):
                     wait_s = FOLLOWER_PAUSE_S
                     continue
                 s.passes += 1

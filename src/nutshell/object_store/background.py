@@ -10,6 +10,7 @@ from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig
 from nutshell.core.events import Event
 from nutshell.core.reconcile import Loop
+from nutshell.object_store.engine.owning import Claim
 from nutshell.object_store.port import Keeping, ObjectEngine
 from nutshell.object_store.rows import AccountRow
 from nutshell.object_store.settings import ObjectStoreConfig
@@ -19,7 +20,10 @@ PAGE = 200
 
 
 def in_use(cloud: Cloud) -> bool:
-    """Whether anything is stored. The engine is not even loaded for a cloud that stores no objects."""
+    """Whether anything is stored, by this process. The engine is not even loaded for a cloud that stores no objects."""
+    claim = cloud.ports.get(Claim)
+    if claim is not None and claim.holder():
+        return False
     state = cloud.settings[CloudConfig].state
     made: Any = cloud.port(ObjectEngine)
     return bool(made.used) if made.loaded else state is not None and (state / "objects" / "index.db").exists()
@@ -158,8 +162,8 @@ def scrub(cloud: Cloud) -> float | None:
 
 def loops() -> list[Loop]:
     return [
-        Loop("objects-expire", expire, every_s=5.0),
-        Loop("objects-keep", keep, every_s=10.0),
-        Loop("objects-scrub", scrub, every_s=3600.0),
-        Loop("objects-reap", reap, every_s=10.0),
+        Loop("objects-expire", expire, every_s=5.0, everywhere=True),
+        Loop("objects-keep", keep, every_s=10.0, everywhere=True),
+        Loop("objects-scrub", scrub, every_s=3600.0, everywhere=True),
+        Loop("objects-reap", reap, every_s=10.0, everywhere=True),
     ]

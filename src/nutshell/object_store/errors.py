@@ -5,6 +5,10 @@ class EngineError(Exception):
     """The object store cannot do this now."""
 
 
+class HeldElsewhere(EngineError):
+    """Another process of this cloud has the objects."""
+
+
 class NoRoom(EngineError):
     """No device has room for these bytes."""
 

@@ -3,6 +3,7 @@
 import threading
 import typing as t
 from collections.abc import Mapping
+from pathlib import Path
 
 from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig
@@ -10,6 +11,7 @@ from nutshell.core.reconcile import Loop
 from nutshell.core.store import Tx
 from nutshell.object_store import administration, background, syncing
 from nutshell.object_store.engine.devices import Policy
+from nutshell.object_store.engine.owning import Claim
 from nutshell.object_store.port import Depot, Keeping, ObjectEngine
 from nutshell.object_store.s3 import wiring as s3_wiring
 from nutshell.object_store.service import objects as service
@@ -24,6 +26,9 @@ config = ObjectStoreConfig
 
 def policies(config: ObjectStoreConfig) -> list[Policy]:
     return [Policy(0, "standard", config.replicas), Policy(1, "silver", config.silver_replicas)]
+
+
+MOUNTS = ("object-store", "v1", "info", "healthcheck", "crossdomain.xml", "auth", "dav")
 
 
 class Deferred:
@@ -60,6 +65,7 @@ def make_engine(cloud: Cloud) -> t.Any:
             verify=mine.verify_reads,
             reserve_bytes=mine.reserve_mib << 20,
             sealer=load_sealer(whole.state, mine.encrypt),
+            claim=cloud.ports.get(Claim),
         )
     )
     return engine
@@ -78,16 +84,38 @@ def make_depot(engine: t.Any) -> t.Any:
 
 
 def wire(cloud: Cloud) -> None:
+    if cloud.settings[CloudConfig].database:
+        _share(cloud)
     engine = Deferred(lambda: make_engine(cloud))
     cloud.ports[ObjectEngine] = engine
     cloud.ports[Keeping] = Deferred(lambda: make_keeper(engine))
     cloud.ports[Depot] = Deferred(lambda: make_depot(engine))
-    for name in ("object-store", "v1", "info", "healthcheck", "crossdomain.xml", "auth", "dav"):
+    for name in MOUNTS:
         cloud.mounts[name] = _when_called(cloud, name)
     cloud.mounts["s3"] = s3_wiring.mounted(cloud)
     port = cloud.settings[ObjectStoreConfig].s3_port
     if port:
         cloud.listeners[port] = s3_wiring.listening(cloud)
+
+
+def _share(cloud: Cloud) -> None:
+    """Several processes may have this state directory: one has the engine, the others pass connections on to it."""
+    from nutshell.server.passing import Passing
+
+    whole = cloud.settings[CloudConfig]
+    if whole.state is None:
+        return
+    mine = whole.state / "objects" / f"api-{whole.port}.sock"
+    claim = cloud.ports[Claim] = Claim(mine.parent / "owner", mine.name)
+    names = {name.encode() for name in (*MOUNTS, "s3")}
+    ours = f"{service.mount}/".encode()
+
+    def where(target: bytes) -> Path | None:
+        first = target[1:].partition(b"?")[0].partition(b"/")[0]
+        holder = claim.holder() if first in names or target.startswith(ours) else ""
+        return mine.with_name(holder) if holder.endswith(".sock") else None
+
+    cloud.ports[Passing] = Passing(mine, where)
 
 
 def _when_called(cloud: Cloud, name: str) -> t.Any:
@@ -103,7 +131,11 @@ def _when_called(cloud: Cloud, name: str) -> t.Any:
 
 
 def loops(cloud: Cloud) -> list[Loop]:
-    return [Loop("objects-sync", syncing.sync, every_s=5.0), *background.loops(), s3_wiring.lifecycle_loop()]
+    return [
+        Loop("objects-sync", syncing.sync, every_s=5.0, everywhere=True),
+        *background.loops(),
+        s3_wiring.lifecycle_loop(),
+    ]
 
 
 def seed(cloud: Cloud, tx: Tx) -> None:

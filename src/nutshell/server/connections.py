@@ -5,11 +5,13 @@
 import asyncio
 import logging
 import typing as t
+from pathlib import Path
 from urllib.parse import unquote
 
 from nutshell.server.exchanges import LINES, Application, Exchange
 from nutshell.server.files import send_file
 from nutshell.server.heads import MOST_BYTES, BadHead, Fields, Head, check, read_fields, read_line
+from nutshell.server.passing import LONGEST_INTRODUCTION, Passing, introduced
 
 log = logging.getLogger("nutshell.server")
 MOST_HELD = 256 << 10  # bytes of further requests that wait for the answer to this one
@@ -22,6 +24,7 @@ class House(t.Protocol):
     application: Application
     ending: bool
     idle: dict["Connection", None]  # the longest idle first
+    passing: Passing | None
 
     def admit(self, connection: "Connection") -> bool: ...
 
@@ -31,14 +34,17 @@ class House(t.Protocol):
 
     def hand_over(self, connection: "Connection", data: bytes) -> None: ...
 
+    def pass_on(self, connection: "Connection", data: bytes, to: Path) -> None: ...
+
 
 class Connection(asyncio.Protocol):
-    __slots__ = ("_block", "_drain", "_exchange", "_fields", "_held", "_house", "_loop", "_paused", "_stopped", "_task",
-                 "client", "gone", "server", "since", "transport")  # fmt: skip
+    __slots__ = ("_block", "_drain", "_exchange", "_fields", "_held", "_house", "_loop", "_paused", "_stopped",
+                 "_strange", "_task", "client", "gone", "server", "since", "transport")  # fmt: skip
     transport: asyncio.Transport
 
-    def __init__(self, house: House, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, house: House, loop: asyncio.AbstractEventLoop, strange: bool = False) -> None:
         self._house, self._loop = house, loop
+        self._strange = strange  # another process of the cloud has yet to say who the client is
         self.gone = False
         self.since = loop.time()  # when it began to owe us something; 0 when it does not
         self._held = b""  # a head that is not whole, or requests whose turn has not come
@@ -97,6 +103,8 @@ class Connection(asyncio.Protocol):
     # -- requests
     def _read(self, data: bytes) -> None:
         """The next request, if its head is whole."""
+        if self._strange and not (data := self._introduce(data)):
+            return
         while data.startswith(b"\r\n"):
             data = data[2:]
         end = data.find(b"\r\n\r\n")
@@ -126,7 +134,25 @@ class Connection(asyncio.Protocol):
         if self._fields.upgrade:
             self._house.hand_over(self, data)
             return
+        passing = self._house.passing
+        if passing is not None and (to := passing.where(head.target)) is not None:
+            self._house.pass_on(self, data, to)
+            return
         self._serve(head, data[end + 4 :])
+
+    def _introduce(self, data: bytes) -> bytes:
+        """What follows the line that names the client; b"" while there is nothing."""
+        line, end, rest = data.partition(b"\n")
+        if not end and len(data) <= LONGEST_INTRODUCTION:
+            self._held = data
+            return b""
+        try:
+            self.client = introduced(line)
+        except ValueError:
+            self.transport.abort()
+            return b""
+        self._strange, self._held = False, b""
+        return rest
 
     def _serve(self, head: Head, rest: bytes) -> None:
         self.since = 0.0

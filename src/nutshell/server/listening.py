@@ -4,10 +4,14 @@ import asyncio
 import contextlib
 import socket
 import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
 
 from nutshell.server.connections import Connection
 from nutshell.server.exchanges import Application
 from nutshell.server.handing import Elsewhere
+from nutshell.server.passing import Passing, listen_at, pass_on
 
 CONNECTIONS = 4096  # at once. Of more, the longest idle goes: idle or slow clients must not keep the others out
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -20,14 +24,15 @@ ENDING_S = 2.0  # for requests that are being answered when the server ends
 class Server:
     """`await start()`; `await stop()`."""
 
-    def __init__(self, application: Application, host: str, port: int) -> None:
+    def __init__(self, application: Application, host: str, port: int, passing: Passing | None = None) -> None:
         self.application = application
         self.ending = False
         self.head_wait_s = HEAD_WAIT_S
         self.idle: dict[Connection, None] = {}
         self._address = (host, port)
         self._open: set[Connection] = set()
-        self._server: asyncio.Server | None = None
+        self.passing = passing
+        self._servers: list[asyncio.Server] = []
         self._elsewhere = Elsewhere(application)
         self._handing: set[asyncio.Task[None]] = set()
         self._date = (0, b"")
@@ -44,14 +49,19 @@ class Server:
             backlog=1024,
             dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
         )
-        self._server = await loop.create_server(lambda: Connection(self, loop), sock=listener, backlog=1024)
+        self._servers.append(await loop.create_server(lambda: Connection(self, loop), sock=listener, backlog=1024))
+        if self.passing is not None:
+            inner = listen_at(self.passing.mine)
+            self._servers.append(
+                await loop.create_unix_server(lambda: Connection(self, loop, True), sock=inner, backlog=1024)
+            )
         self._sweep()
 
     async def stop(self) -> None:
         """Requests that are being answered have a little time."""
         self.ending = True
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         if self._sweeping is not None:
             self._sweeping.cancel()
         for connection in list(self.idle):
@@ -89,9 +99,15 @@ class Server:
         return self._date[1]
 
     def hand_over(self, connection: Connection, data: bytes) -> None:
+        self._part(connection, self._elsewhere.take(connection.transport, data))
+
+    def pass_on(self, connection: Connection, data: bytes, to: Path) -> None:
+        self._part(connection, pass_on(connection.transport, connection.client, data, to))
+
+    def _part(self, connection: Connection, how: Coroutine[Any, Any, None]) -> None:
         self.left(connection)
         connection.transport.pause_reading()
-        task = asyncio.get_running_loop().create_task(self._elsewhere.take(connection.transport, data))
+        task = asyncio.get_running_loop().create_task(how)
         self._handing.add(task)
         task.add_done_callback(self._handing.discard)
 

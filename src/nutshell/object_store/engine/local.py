@@ -27,11 +27,12 @@ from nutshell.object_store.engine.devices import (
     write_table,
 )
 from nutshell.object_store.engine.fetching import Fetcher
+from nutshell.object_store.engine.owning import Claim
 from nutshell.object_store.engine.reading import Reader
 from nutshell.object_store.engine.sealing import Sealer
 from nutshell.object_store.engine.segments import Log
 from nutshell.object_store.engine.staging import Crowd, Inlet, LocalUpload, blob_file
-from nutshell.object_store.errors import EngineError, NoRoom, NotWritable
+from nutshell.object_store.errors import EngineError, HeldElsewhere, NoRoom, NotWritable
 from nutshell.object_store.rows import AccountRow, Blob, ContainerRow, Place
 
 T = TypeVar("T")
@@ -50,6 +51,7 @@ class EngineSettings:
     verify: str = "small"  # which reads are verified: all, small, none
     reserve_bytes: int = 64 << 20  # room that uploads leave, so that things can still be deleted
     sealer: Sealer | None = None
+    claim: Claim | None = None  # where several processes share the directory
 
 
 @dataclass
@@ -97,6 +99,8 @@ class LocalEngine:
     def _start(self) -> _Open:
         scratch = None
         directory = self.settings.directory
+        if self.settings.claim is not None and (holder := self.settings.claim.holder()):
+            raise HeldElsewhere(f"the objects are kept by another process of this cloud ({holder})")
         if directory is None:
             scratch = tempfile.TemporaryDirectory(prefix="nutshell-objects-")
             directory = Path(scratch.name)
@@ -148,6 +152,8 @@ class LocalEngine:
                 connection.close()
             if state.scratch is not None:
                 state.scratch.cleanup()
+        if self.settings.claim is not None:
+            self.settings.claim.release()
         self._threads.shutdown()
 
     # -- devices

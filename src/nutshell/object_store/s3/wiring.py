@@ -60,4 +60,4 @@ def lifecycle_loop() -> Loop:
 
         lifecycle.sweep(site_of(cloud))
 
-    return Loop("object_store.lifecycle", run, every_s=SWEEP_S)
+    return Loop("object_store.lifecycle", run, every_s=SWEEP_S, everywhere=True)
