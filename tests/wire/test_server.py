@@ -127,19 +127,19 @@ def statuses(said: bytes) -> list[int]:
     return [int(part[:3]) for part in said.split(b"HTTP/1.1 ")[1:]]
 
 
-LAST = b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n"
+LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 def test_requests_sent_ahead_are_answered_in_their_order(rig: Rig) -> None:
     said = rig.talk(
-        b"GET /a?b=%63 HTTP/1.1\r\nHost: x\r\n\r\n\r\nPUT /b HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc" + LAST
+        b"GET /a?b=%63 HTTP/1.1\r\nHost: x\r\n\r\n\r\nPUT /b HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc" + LAST
     )
     assert statuses(said) == [200, 200, 200]
     assert said.index(b"GET /a b=%63 0") < said.index(b"PUT /b  3") < said.index(b"GET /last")
 
 
 def test_a_request_in_single_bytes(rig: Rig) -> None:
-    raw = b"PUT /%C3%A4 HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    raw = b"PUT /%C3%A4 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     raw += b"3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: v\r\n\r\n"
     said = rig.talk(*(raw[i : i + 1] for i in range(len(raw))))
     assert "PUT /ä  5 ".encode() + hashlib.md5(b"abcde", usedforsecurity=False).hexdigest().encode() in said
@@ -147,18 +147,18 @@ def test_a_request_in_single_bytes(rig: Rig) -> None:
 
 def test_a_large_body_arrives_whole(rig: Rig) -> None:
     body = os.urandom(20 << 20)
-    said = rig.talk(b"PUT /l HTTP/1.1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body), body)
+    said = rig.talk(b"PUT /l HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body), body)
     assert said.endswith(f"{len(body)} {hashlib.md5(body, usedforsecurity=False).hexdigest()}".encode())
 
 
 def test_a_refusal_reaches_a_client_that_still_sends(rig: Rig) -> None:
     body = bytes(20 << 20)
-    said = rig.talk(b"PUT /early HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body), body, LAST)
+    said = rig.talk(b"PUT /early HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body), body, LAST)
     assert statuses(said) == [413, 200]
 
 
 def test_who_waits_to_be_told_is_told_or_refused(rig: Rig) -> None:
-    head = b"PUT %b HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    head = b"PUT %b HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
     with socket.create_connection(("127.0.0.1", rig.port), timeout=10) as s:
         s.sendall(head % b"/x")
         assert s.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -172,7 +172,7 @@ def test_who_waits_to_be_told_is_told_or_refused(rig: Rig) -> None:
 def test_a_file_is_sent_to_the_byte_to_slow_readers_too(rig: Rig) -> None:
     with socket.create_connection(("127.0.0.1", rig.port), timeout=10) as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 << 10)
-        s.sendall(b"GET /file HTTP/1.1\r\n\r\n" + LAST)
+        s.sendall(b"GET /file HTTP/1.1\r\nHost: x\r\n\r\n" + LAST)
         source = s.makefile("rb")
         while source.readline() != b"\r\n":
             pass
@@ -183,18 +183,18 @@ def test_a_file_is_sent_to_the_byte_to_slow_readers_too(rig: Rig) -> None:
 
 
 def test_answers_without_length_body_or_newer_protocol(rig: Rig) -> None:
-    said = rig.talk(b"GET /pieces HTTP/1.1\r\nConnection: close\r\n\r\n")
+    said = rig.talk(b"GET /pieces HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert said.endswith(b"\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
     said = rig.talk(b"GET /pieces HTTP/1.0\r\n\r\n")
     assert said.endswith(b"\r\n\r\nonetwo")
-    said = rig.talk(b"GET /none HTTP/1.1\r\n\r\nHEAD /file HTTP/1.1\r\n\r\n" + LAST)
+    said = rig.talk(b"GET /none HTTP/1.1\r\nHost: x\r\n\r\nHEAD /file HTTP/1.1\r\nHost: x\r\n\r\n" + LAST)
     assert statuses(said) == [204, 200, 200]
     said = rig.talk(b"GET /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", LAST)
     assert statuses(said) == [200, 200]
 
 
 def test_an_answer_with_a_line_end_in_a_header_is_not_sent(rig: Rig) -> None:
-    said = rig.talk(b"GET /split HTTP/1.1\r\n\r\n")
+    said = rig.talk(b"GET /split HTTP/1.1\r\nHost: x\r\n\r\n")
     assert statuses(said) == [500]
     assert b"cookie" not in said
 
@@ -202,27 +202,30 @@ def test_an_answer_with_a_line_end_in_a_header_is_not_sent(rig: Rig) -> None:
 def test_an_answer_that_is_too_short_breaks_off(rig: Rig) -> None:
     said = b""
     with contextlib.suppress(ConnectionResetError):
-        said = rig.talk(b"GET /short HTTP/1.1\r\n\r\n")
+        said = rig.talk(b"GET /short HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b"four" not in said
 
 
 @pytest.mark.parametrize(
     ("raw", "status"),
     [
-        (b"GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nContent-Length: +1\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", 400),
         (b"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nA : b\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nA: b\rc\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: b\rc\r\n\r\n", 400),
         (b"GET / HTTP/1.1\nA: b\r\n\r\n", 400),
-        (b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", 400),
-        (b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 300 + b"\r\n", 431),
-        (b"GET / HTTP/1.1\r\nA: " + b"b" * (300 << 10), 431),
+        (b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", 400),
+        (b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 300 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * (300 << 10), 431),
         (b"GET / HTTP/2.0\r\n\r\n", 505),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x/y@z\r\n\r\n", 400),
     ],
 )
 def test_what_may_be_understood_in_two_ways_is_refused(rig: Rig, raw: bytes, status: int) -> None:
@@ -233,7 +236,7 @@ def test_what_may_be_understood_in_two_ways_is_refused(rig: Rig, raw: bytes, sta
 
 def test_an_application_hears_that_its_client_left(rig: Rig) -> None:
     with socket.create_connection(("127.0.0.1", rig.port), timeout=10) as s:
-        s.sendall(b"PUT / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc")
+        s.sendall(b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
     assert rig.left.wait(10)
 
 

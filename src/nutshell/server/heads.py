@@ -9,6 +9,7 @@ MOST_BYTES, MOST_HEADERS = 256 << 10, 256
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 LINE = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])")
 FIELD = re.compile(rb"(" + TOKEN + rb"):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
+HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]*")  # RFC 3986, section 3.2.2, and a port
 CHUNKED = -1
 
 
@@ -29,6 +30,7 @@ class Fields(NamedTuple):
     keep: bool
     continues: bool  # the client waits for "100 Continue"
     upgrade: bool
+    host: bool  # there is one
 
 
 class Head(NamedTuple):
@@ -69,11 +71,16 @@ def read_fields(lines: Sequence[bytes]) -> Fields:
             raise BadHead(400, "this is no header field")
         headers.append((m[1].lower(), m[2].rstrip(b" \t")))
     length, coded, connection, continues, upgrade = None, b"", b"", False, False
+    hosts = 0
     for name, value in headers:
         if name == b"content-length":
             if not value.isdigit() or (length is not None and int(value) != length) or len(value) > 18:
                 raise BadHead(400, "Content-Length is no number")
             length = int(value)
+        elif name == b"host":
+            hosts += 1
+            if hosts > 1 or HOST.fullmatch(value) is None:
+                raise BadHead(400, "Host is given twice, or is none")
         elif name == b"transfer-encoding":
             coded = coded + b"," + value.lower() if coded else value.lower()
         elif name == b"connection":
@@ -90,10 +97,12 @@ def read_fields(lines: Sequence[bytes]) -> Fields:
         length = CHUNKED
     words = {word.strip() for word in connection.split(b",")} if connection else ()
     return Fields(headers, length or 0, b"close" in words, b"keep-alive" in words, continues,
-                  upgrade and b"upgrade" in words)  # fmt: skip
+                  upgrade and b"upgrade" in words, hosts == 1)  # fmt: skip
 
 
 def check(head: Head) -> None:
     """What depends on the line and the fields together."""
+    if head.newest and not head.fields.host:
+        raise BadHead(400, "there is no Host")
     if head.fields.length == CHUNKED and not head.newest:
         raise BadHead(400, "HTTP/1.0 knows no chunks")
