@@ -1,6 +1,7 @@
 """`nutshell up`: from nothing, or from whatever a crash left, to a cloud that answers."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from nutshell.core.config import FILE_NAME, CloudConfig, ConfigError, dump_launc
 
 READY_S = 60.0  # how long the API may take; it needs well under one second
 
+ENDING = (signal.SIGTERM, signal.SIGINT)  # what ends a cloud that stays in the foreground
 Say = Callable[[str], None]
 
 
@@ -95,6 +97,8 @@ def bring_up(
         facts = {**_facts(wanted.cloud, user, notes), "cloud": next(iter(clouds.names_of(wanted.places.state)))}
         free_lock(wanted.places)
         pid = _start(wanted, programs, facts, identity, waiting)
+        if foreground:  # whoever reads the banner may end it: those signals wait until they can be taken
+            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         _finish(wanted, facts, say, time.monotonic() - began)
     if foreground:
         _stay(wanted, pid, say)
@@ -220,14 +224,14 @@ def _finish(wanted: Wanted, facts: Mapping[str, Any], say: Say, seconds: float |
 
 def _stay(wanted: Wanted, pid: int, say: Say) -> None:
     """Blocks until the API ends or a signal comes; then ends the API. Guests and their host process stay."""
-    import signal
 
     def stop(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGINT):  # a script's background jobs start with SIGINT ignored
+    for number in ENDING:  # a script's background jobs start with SIGINT ignored
         signal.signal(number, stop)
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
         raise Refusal(f"the API process ended with exit code {code}; its log: {wanted.places.logs / 'api.log'}")
