@@ -36,6 +36,17 @@ class Pipe(asyncio.Protocol):
         self._other.close()
 
 
+async def join(transport: asyncio.Transport, path: str, data: bytes) -> None:
+    """The connection from here on is that of the server at a socket file, which hears `data` first. OSError."""
+    inner, _ = await asyncio.get_running_loop().create_unix_connection(lambda: Pipe(transport), path)
+    transport.set_protocol(Pipe(inner))
+    inner.write(data)
+    if transport.is_closing():
+        inner.close()
+    else:
+        transport.resume_reading()
+
+
 class Elsewhere:
     """The other server, and the connections it was given."""
 
@@ -49,15 +60,7 @@ class Elsewhere:
     async def take(self, transport: asyncio.Transport, data: bytes) -> None:
         """The connection from here on; `data`: what was read of it already."""
         try:
-            path = await self._started()
-            loop = asyncio.get_running_loop()
-            inner, _ = await loop.create_unix_connection(lambda: Pipe(transport), path)
-            transport.set_protocol(Pipe(inner))
-            inner.write(data)
-            if transport.is_closing():
-                inner.close()
-            else:
-                transport.resume_reading()
+            await join(transport, await self._started(), data)
         except Exception:
             log.exception("a connection could not be handed over")
             transport.abort()

@@ -13,7 +13,7 @@ import typing as t
 from collections.abc import Callable
 from pathlib import Path
 
-from nutshell.server.handing import Pipe
+from nutshell.server.handing import join
 
 log = logging.getLogger("nutshell.server")
 LONGEST_INTRODUCTION = 100
@@ -51,15 +51,8 @@ def listen_at(path: Path) -> socket.socket:
 async def pass_on(transport: asyncio.Transport, client: tuple[str, int], data: bytes, path: Path) -> None:
     """The connection from here on is the other's; `data`: what was read of it already."""
     try:
-        loop = asyncio.get_running_loop()
         with _short(path) as address:
-            inner, _ = await loop.create_unix_connection(lambda: Pipe(transport), address)
-        transport.set_protocol(Pipe(inner))
-        inner.write(introduction(client) + data)
-        if transport.is_closing():
-            inner.close()
-        else:
-            transport.resume_reading()
+            await join(transport, address, introduction(client) + data)
     except OSError as why:  # it dies just now; the client may ask again
         log.warning("a connection could not be passed on to %s: %s", path.name, why)
         transport.abort()
