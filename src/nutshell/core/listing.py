@@ -78,7 +78,7 @@ def select_page(
     keys = sort_keys(ask, noun)
     if reverse:
         keys = [(name, not down) for name, down in keys]
-    shape: list[t.Any] = [noun, tuple(keys), limit is None, deleted]
+    shape: list[t.Any] = [noun, ask.tx.dialect.sql.name, tuple(keys), limit is None, deleted]
     values: dict[str, t.Any] = {}
     wheres: list[Where] = [_given(c) for c in conditions]  # made only when the query is not known yet
     cachable = not conditions
