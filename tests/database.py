@@ -9,7 +9,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import uuid
@@ -17,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.ports import free_port
 
 SERVER = "TESTS_POSTGRESQL"  # URL of the test run's server, without a database; unset: SQLite
 TEMPLATE = "nutshell_template"
@@ -107,9 +108,7 @@ def server() -> Iterator[str]:
         owner = pwd.getpwnam("postgres")
         os.chown(home, owner.pw_uid, owner.pw_gid)
         rest |= {"user": owner.pw_uid, "group": owner.pw_gid}
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     data = home / "data"
     init = [binaries / "initdb", "-D", data, "-A", "trust", "-U", "nutshell", "--locale=C", "-E", "UTF8", "-N"]
     subprocess.run([str(a) for a in init], check=True, **rest)

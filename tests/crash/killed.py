@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.database import environment_for
+from tests.ports import free_port
 
 from nutshell.testing.client import Client
 
@@ -24,9 +24,7 @@ class KilledCloud:
 
     def __init__(self, state: Path, *options: str) -> None:
         self.state, self.options = state, options
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = int(s.getsockname()[1])
+        self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
 
     def command(self, *arguments: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from tests.ports import free_port
 
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 ROUNDS = 300 + int(float(os.environ.get("FUZZ_MINUTES", "0")) * 3000)
@@ -50,9 +51,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("socket")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "nutshell.cli", "up", "--simulate", "--foreground", "--port", str(port)]
     environment = os.environ | {"OS_CLIENT_CONFIG_FILE": str(home / "clouds.yaml"), "PYTHONPATH": "src"}
     log = home / "output"

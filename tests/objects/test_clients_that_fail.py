@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from nutshell.cli.launch import free_port
 from nutshell.server.files import send_file
 from nutshell.testing.client import Client
+from tests.ports import free_port
 
 PATIENCE_S = 1.5  # the store's; Swift's and our default is 60
 LARGE = os.urandom(1 << 20) * 24
@@ -79,7 +79,7 @@ class Store:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     directory = tmp_path_factory.mktemp("clients")
-    state, port = directory / "c", free_port("127.0.0.1")
+    state, port = directory / "c", free_port()
     env = {
         **os.environ,
         "OS_CLIENT_CONFIG_FILE": str(directory / "clouds.yaml"),

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.ports import free_port
 
-from nutshell.cli.launch import free_port
 from nutshell.cli.places import read_json
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +59,7 @@ def test_the_container_file_says_what_it_should() -> None:
 
 def test_the_containers_command_starts_a_healthy_cloud_and_ends_on_sigterm(tmp_path: Path, bin_folder: Path) -> None:
     said = dict(instructions())
-    port = str(free_port("127.0.0.1"))
+    port = str(free_port())
     env = environment(bin_folder, **dict(pair.split("=", 1) for pair in said["ENV"].split()))
     env |= {"NUTSHELL_CLOUD_STATE": str(tmp_path / "state"), "NUTSHELL_CLOUD_PORT": port, "HOME": str(tmp_path)}
     health = json.loads(said["HEALTHCHECK"].split("CMD", 1)[1])
@@ -90,7 +90,7 @@ def test_the_action_starts_a_cloud_and_tells_where_it_is(tmp_path: Path, bin_fol
         name = re.fullmatch(r"\$\{\{ steps\.start\.outputs\.([\w-]+) \}\}", value["value"])
         assert name is not None
         assert f"{name[1]}=" in steps["start"]["run"]
-    port = str(free_port("127.0.0.1"))
+    port = str(free_port())
     files = {name: str(tmp_path / name) for name in ("GITHUB_OUTPUT", "GITHUB_ENV", "GITHUB_PATH")}
     more = {"PORT": port, "STATE": "", "RUNNER_TEMP": str(tmp_path), "OS_CLIENT_CONFIG_FILE": str(tmp_path / "c.yaml")}
     env = environment(bin_folder, NUTSHELL_FAULTS_ENABLED="true", **files, **more)

@@ -2,13 +2,14 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tests.ports import free_port
 
 from nutshell.testing.client import Client
 
@@ -20,7 +21,7 @@ class SeveralApis:
 
     def __init__(self, state: Path, url: str, count: int, toml: str = "") -> None:
         self.state, self.url = state, url
-        self.ports = [_free_port() for _ in range(count)]
+        self.ports = [free_port() for _ in range(count)]
         state.mkdir(parents=True)
         (state / "nutshell.toml").write_text(toml)
         self.run("up", "--simulate", "--port", str(self.ports[0]), "--database", url)
@@ -64,10 +65,3 @@ def until(check: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
         assert time.monotonic() < end, f"never: {what}"
         time.sleep(0.05)
     return found
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port

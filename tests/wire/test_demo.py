@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.database import environment_for
+from tests.ports import free_port
 
 from nutshell.app import SERVICES
 
@@ -35,14 +35,8 @@ def run(short_path: Path) -> Iterator[Run]:
     call("reset", "--yes")
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 def test_it_shows_what_a_simulated_cloud_can_and_runs_again(run: Run) -> None:
-    up = run("up", "--simulate", "--port", free_port())
+    up = run("up", "--simulate", "--port", str(free_port()))
     assert up.returncode == 0, up.stderr
     for _ in range(2):
         shown = run("demo")
@@ -62,7 +56,7 @@ def test_without_a_cloud_it_says_how_to_get_one(run: Run) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_it_shows_everything_on_real_servers(run: Run) -> None:
-    up = run("up", "--port", free_port())
+    up = run("up", "--port", str(free_port()))
     assert up.returncode == 0, up.stderr
     shown = run("demo")
     assert shown.returncode == 0, shown.stdout + shown.stderr

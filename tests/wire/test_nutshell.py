@@ -17,16 +17,14 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.ports import free_port
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free: int = probe.getsockname()[1]
-        return free
+    return free_port()
 
 
 @pytest.fixture
@@ -180,7 +178,7 @@ def test_two_clouds_side_by_side(run: Run, tmp_path: Path, port: int) -> None:
     environment = {**os.environ, "OS_CLIENT_CONFIG_FILE": str(tmp_path / "other.yaml")}
     where = ["--state", str(tmp_path / "second")]
     assert run("up", "--simulate", "--port", str(port)).returncode == 0
-    subprocess.run([*other, "up", "--simulate", "--port", str(port + 1), *where], check=True, env=environment)
+    subprocess.run([*other, "up", "--simulate", "--port", str(free_port()), *where], check=True, env=environment)
     try:
         mine = clouds(tmp_path)["nutshell"]["auth"]
         theirs = yaml.safe_load((tmp_path / "other.yaml").read_text())["clouds"]["nutshell"]["auth"]

@@ -17,8 +17,8 @@ from pathlib import Path
 import boto3
 import pytest
 from botocore.config import Config
+from tests.ports import free_port
 
-from nutshell.cli.launch import free_port
 from nutshell.testing.client import Client
 
 
@@ -46,7 +46,7 @@ class Store:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     directory = tmp_path_factory.mktemp("clients")
-    state, port, s3_port = directory / "c", free_port("127.0.0.1"), free_port("127.0.0.1")
+    state, port, s3_port = directory / "c", free_port(), free_port()
     env = {
         **os.environ,
         "OS_CLIENT_CONFIG_FILE": str(directory / "clouds.yaml"),

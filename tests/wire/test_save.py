@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.ports import free_port
 
-from nutshell.cli.launch import free_port
 from nutshell.cli.places import Places, read_json
 from nutshell.testing.client import Client
 
@@ -26,7 +26,7 @@ class Clouds:
     """The command, and clients of what it started."""
 
     def __init__(self, directory: Path) -> None:
-        self.state, self.port = directory / "c", free_port("127.0.0.1")
+        self.state, self.port = directory / "c", free_port()
         self.clouds_yaml = directory / "clouds.yaml"
         self.started: set[Path] = {self.state}
         self.env = {
@@ -45,7 +45,7 @@ class Clouds:
         self.run("up", "--simulate", "--port", self.port)
 
     def fork(self, *arguments: object) -> tuple[Path, int]:
-        port = free_port("127.0.0.1")
+        port = free_port()
         where = self.state.parent / f"fork-{port}"
         self.started.add(where)
         self.run("fork", *arguments, "--port", port, "--into", where)

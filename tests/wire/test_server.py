@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import uvloop
+from tests.ports import free_port
 
 from nutshell.server.listening import Server
 
@@ -23,9 +24,7 @@ class Rig:
 
     def __init__(self, file: Path) -> None:
         self.file, self.left = file, threading.Event()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.database import environment_for
+from tests.ports import free_port
 
 from nutshell.app import SERVICES
 
@@ -80,9 +80,7 @@ class Shell:
 
 
 def walk(tmp_path: Path, kind: str) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "nutshell").write_text(f'#!/bin/sh\nexec {sys.executable} -m nutshell.cli "$@"\n')
     (tmp_path / "bin" / "nutshell").chmod(0o755)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.ports import free_port
 
 from nutshell.cli import processes, states
 from nutshell.cli.down import bring_down, reset
@@ -28,10 +29,7 @@ Want = Callable[..., Wanted]
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free: int = probe.getsockname()[1]
-        return free
+    return free_port()
 
 
 @pytest.fixture
