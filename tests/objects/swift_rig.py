@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from urllib.parse import quote
 
 from nutshell import app
 from nutshell.core.config import CloudConfig, load_settings
+from nutshell.server.files import OFFERED
 
 
 @dataclass
@@ -18,9 +20,18 @@ class Got:
     status: int
     headers: dict[str, str]
     body: bytes
+    by_file: bool = False  # the server was given the file to send
 
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+def file_sent(file: str | int, start: Any) -> bytes:
+    """What the server would send: as much as was announced, of a path from its start, of an open file from where it
+    stands."""
+    size = int(dict(start["headers"])[b"content-length"])
+    with open(file if isinstance(file, str) else os.dup(file), "rb", buffering=0) as source:
+        return source.read(size)
 
 
 @dataclass
@@ -55,20 +66,19 @@ class Swift:
             return {"type": "http.request", "body": piece, "more_body": bool(pieces) or cut}
 
         async def send(message: Any) -> None:
+            if message["type"] == "http.response.pathsend":
+                message = {"type": message["type"], "body": file_sent(message["path"], sent[0])}
             sent.append(message)
 
         scope = {
             "type": "http", "method": method, "path": path, "raw_path": path.encode(), "scheme": "http",
-            "query_string": query.encode(), "client": ("127.0.0.1", 1),
+            "query_string": query.encode(), "client": ("127.0.0.1", 1), "extensions": {OFFERED: {}},
             "headers": [(k.encode(), v.encode()) for k, v in {"host": "cloud", **headers}.items()],
         }  # fmt: skip
         self.loop.run_until_complete(self.running.app(scope, receive, send))
         found = {k.decode(): v.decode("latin1") for k, v in sent[0]["headers"]}
         data = b"".join(m.get("body", b"") for m in sent[1:])
-        for m in sent[1:]:
-            if m["type"] == "http.response.pathsend":
-                data += Path(m["path"]).read_bytes()
-        return Got(sent[0]["status"], found, data)
+        return Got(sent[0]["status"], found, data, any(m["type"] == "http.response.pathsend" for m in sent))
 
     @property
     def engine(self) -> Any:

@@ -104,6 +104,31 @@ def test_copies_share_their_bytes_until_one_goes(swift: Swift) -> None:
     assert swift("GET", "/c/part").body == BIG[:10]
 
 
+def test_a_large_part_of_an_object_is_sent_by_the_server(swift: Swift) -> None:
+    swift("PUT", "/c/big", BIG)
+    files = not isinstance(swift.engine, MemoryEngine)
+    assert swift("GET", "/c/big").by_file == files
+    for said, start, end in (
+        ("0-1199999", 0, 1_200_000),
+        ("100001-", 100_001, len(BIG)),
+        ("-1200001", -1_200_001, None),
+    ):
+        got = swift("GET", "/c/big", range=f"bytes={said}")
+        assert (got.status, got.by_file, got.body == BIG[start:end]) == (206, files, True)
+    little = swift("GET", "/c/big", range="bytes=7-1000")
+    assert (little.status, little.by_file, little.body) == (206, False, BIG[7:1001])
+    assert swift("HEAD", "/c/big", range="bytes=7-1200000").body == b""
+
+
+def test_a_manifest_as_long_as_what_is_sent_as_a_file_is_read(swift: Swift) -> None:
+    name = "long" * 250
+    swift("PUT", f"/c/{name}", b"x" * 5)
+    manifest = [{"path": f"/c/{name}", "range": "1-2"} for _ in range(950)]
+    assert swift("PUT", "/c/slo", json.dumps(manifest).encode(), query="multipart-manifest=put").status == 201
+    assert len(swift("GET", "/c/slo", query="multipart-manifest=get").body) > 1 << 20
+    assert swift("GET", "/c/slo").body == b"xx" * 950
+
+
 def test_large_objects_of_both_kinds(swift: Swift) -> None:
     for n in (1, 2, 3):
         swift("PUT", f"/c/seg/{n}", b"%d" % n * 5)

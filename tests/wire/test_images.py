@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from nutshell.image.files import ImageFiles
 from nutshell.image.formats import write_qcow2
 from nutshell.image.images import Image, Status
 from nutshell.image.port import Images
+from nutshell.server.files import OFFERED
 
 MEMBER, OTHER, ADMIN = "u:p:member,reader", "v:q:member,reader", "root:adm:admin,member,reader"
 PATCH = "application/openstack-images-v2.1-json-patch"
@@ -139,6 +141,30 @@ def test_ranges(cloud: app.Running, header: str, status: int, first: int, length
     if status == 206:
         assert got.content == data[first : first + length]
         assert got.headers["content-range"] == f"bytes {first}-{first + length - 1}/1000"
+
+
+@pytest.mark.parametrize(("header", "start", "end"), [("", 0, 9000), ("bytes=0-99", 0, 100), ("bytes=200-", 200, 9000)])
+def test_a_server_that_can_is_given_the_file(cloud: app.Running, header: str, start: int, end: int) -> None:
+    data = bytes(i % 251 for i in range(9000))
+    made = make(cloud, **BARE)
+    put_data(cloud, made["id"], data)
+    told: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.pathsend":
+            size = int(dict(told[0]["headers"])[b"content-length"])
+            message = {"data": os.read(message["path"], size)}
+        told.append(message)
+
+    path = f"/image/v2/images/{made['id']}/file"
+    headers = [(b"x-auth-token", MEMBER.encode())] + ([(b"range", header.encode())] if header else [])
+    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"",
+             "headers": headers, "extensions": {OFFERED: {}}}  # fmt: skip
+    asyncio.run(cloud.app(scope, receive, send))
+    assert (told[0]["status"], told[1:]) == (206 if header else 200, [{"data": data[start:end]}])
 
 
 def test_data_that_is_not_the_declared_format_is_refused_and_may_be_sent_again(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
+import httpx
 import pytest
 from botocore.config import Config
 from tests.ports import free_port
@@ -118,6 +119,31 @@ def test_rclone(store: Store, files: Path, tmp_path: Path, kind: str) -> None:
     store.run("rclone", "copy", f"remote:rclone-{kind}/here", tmp_path / "back", env=env)
     assert digests(tmp_path / "back") == digests(files)
     store.run("rclone", "purge", f"remote:rclone-{kind}", env=env)
+
+
+def test_parts_of_large_files_come_to_the_byte(store: Store) -> None:
+    """Of an object by each API, and of an image: the server sends them itself."""
+    data, part = os.urandom(9 << 20), {"Range": "bytes=1000001-8000000"}
+    client = Client(store.base, "admin", store.password, "admin")
+    client.login()
+    home = f"{store.base}/object-store/v1/AUTH_{client.project_id}/parts"
+    token = {"X-Auth-Token": client.token}
+    with httpx.Client(headers=token, timeout=60) as web:
+        assert web.put(home).status_code == 201
+        assert web.put(f"{home}/o", content=data).status_code == 201
+        body = {"disk_format": "raw", "container_format": "bare"}
+        image = f"{store.base}/image/v2/images/{client.call('POST', '/image/v2/images', body)[2]['id']}/file"
+        stream = {"Content-Type": "application/octet-stream"}
+        assert web.put(image, content=data, headers=stream).status_code == 204
+        for url in (f"{home}/o", image):
+            got = web.get(url, headers=part)
+            assert (got.status_code, got.content == data[1000001:8000001]) == (206, True)
+            assert web.get(url).content == data
+    dav = httpx.get(f"{store.base}/dav/admin/parts/o", headers=part, auth=("admin", store.password), timeout=60)
+    assert (dav.status_code, dav.content == data[1000001:8000001]) == (206, True)
+    s3 = boto3.client("s3", endpoint_url=f"{store.base}/s3", aws_access_key_id=store.access,
+                      aws_secret_access_key=store.secret, region_name="us-east-1")  # fmt: skip
+    assert s3.get_object(Bucket="parts", Key="o", **part)["Body"].read() == data[1000001:8000001]
 
 
 @pytest.mark.parametrize("kind", ["s3", "swift"])

@@ -14,6 +14,7 @@ import pytest
 import uvloop
 from tests.ports import free_port
 
+from nutshell.server.files import OFFERED
 from nutshell.server.listening import Server
 
 FILE_BYTES = 9 << 20
@@ -62,6 +63,13 @@ class Rig:
             head = [(b"content-length", str(FILE_BYTES).encode())]
             await send({"type": "http.response.start", "status": 200, "headers": head})
             await send({"type": "http.response.pathsend", "path": str(self.file)})
+        elif path == "/part":
+            assert OFFERED in scope["extensions"]
+            await send({"type": "http.response.start", "status": 206, "headers": [(b"content-length", b"5000000")]})
+            with self.file.open("rb", buffering=0) as file:
+                file.seek(1_000_001)
+                await send({"type": "http.response.pathsend", "path": file.fileno()})
+                assert file.read(1), "it was left open"
         elif path == "/pieces":
             await send({"type": "http.response.start", "status": 200, "headers": []})
             for piece in (b"one", b"", b"two"):
@@ -179,6 +187,13 @@ def test_a_file_is_sent_to_the_byte_to_slow_readers_too(rig: Rig) -> None:
         threading.Event().wait(0.1)
         assert found + source.read(FILE_BYTES - 1000) == rig.file.read_bytes()
         assert b"GET /last" in source.read()
+
+
+def test_an_open_file_is_sent_from_where_it_stands(rig: Rig) -> None:
+    said = rig.talk(b"GET /part HTTP/1.1\r\nHost: x\r\n\r\n", LAST)
+    assert statuses(said) == [206, 200]
+    at = said.index(b"\r\n\r\n") + 4
+    assert said[at : at + 5_000_000] == rig.file.read_bytes()[1_000_001:6_000_001]
 
 
 def test_answers_without_length_body_or_newer_protocol(rig: Rig) -> None:

@@ -5,6 +5,7 @@ Reads run where they arrive; writes run in the store's writer; routes that block
 """
 
 import asyncio
+import io
 import logging
 import time
 import typing as t
@@ -140,6 +141,7 @@ class App:
             at=at,
             token=token,
             source=(scope.get("client") or ("",))[0],
+            sends_files="nutshell.descriptor" in scope.get("extensions", ()),
         )
 
     def _caller(self, token: str, route: Route) -> Who:
@@ -174,6 +176,7 @@ class App:
             return None
         if route.streams:
             change = await self._struck(ask)
+            ask.sends_files = ask.sends_files and change is None
             cloud.store.read(lambda tx: prepare(ask, tx))
             answer = t.cast(Answer, await route.handler(ask, receive))
             return answer if change is None else change(answer)
@@ -255,6 +258,10 @@ class App:
         if answer.chunks is None or method == "HEAD":
             await send({"type": "http.response.body", "body": b"" if method == "HEAD" else data})
             return len(data)
+        if isinstance(answer.chunks, io.IOBase):
+            with answer.chunks as file:
+                await send({"type": "http.response.pathsend", "path": file.fileno()})
+            return int(headers["Content-Length"])
         return await _send_chunks(answer.chunks, send)
 
 

@@ -29,7 +29,8 @@ PLURAL_LIMIT = 1000
 class Answer:
     """A whole HTTP answer, for what a plain return value cannot say. `body`: JSON-able, bytes, or None.
 
-    `chunks` streams instead: an iterable of bytes, or an async one, sent after the transaction has ended.
+    `chunks` streams instead: an iterable of bytes, or an async one, sent after the transaction has ended; or, where
+    `Ask.sends_files`, an open file with a Content-Length, sent from where it stands.
     """
 
     http: int = 200
@@ -57,6 +58,7 @@ class Ask(t.Generic[N]):
     at: Version  # for the core's own use: handlers declare `since=`, they do not look
     token: str = ""
     source: str = ""  # the address that the request came from
+    sends_files: bool = False  # the server can
     given: dict[str, t.Any] = field(default_factory=dict)  # the validated body
     body: t.Any = None  # the decoded JSON, for routes without a declared body
     raw: bytes = b""

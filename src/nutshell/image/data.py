@@ -220,13 +220,14 @@ async def download(ask: Ask[Any], receive: Receive) -> Answer:
         source = open(path, "rb", buffering=0)  # noqa: SIM115 - the generator closes it; opened here, a delete does not disturb us
     except FileNotFoundError:
         return Answer(204)
-    return Answer(http, None, headers, chunks=_chunks(ask.cloud, source, start, end))
+    source.seek(start)
+    if ask.sends_files and row.size is not None and ask.method != "HEAD":
+        return Answer(http, None, headers, chunks=source)
+    return Answer(http, None, headers, chunks=_chunks(ask.cloud, source, end - start))
 
 
-async def _chunks(cloud: Cloud, source: Any, start: int, end: int) -> AsyncIterator[bytes]:
+async def _chunks(cloud: Cloud, source: Any, left: int) -> AsyncIterator[bytes]:
     with source:
-        source.seek(start)
-        left = end - start
         coming = cloud.threads.submit(source.read, min(CHUNK, left))
         while data := await asyncio.wrap_future(coming):
             left -= len(data)

@@ -13,13 +13,14 @@ Receive = Callable[[], Awaitable[MutableMapping[str, t.Any]]]
 
 
 class Answered(t.Protocol):
-    """`body`, or `stream`, or `path` (a file that is the body)."""
+    """`body`, or `stream`, or `path` (a file, of which the body is what begins at `start`)."""
 
     status: int
     headers: dict[str, str]
     body: bytes
     stream: AsyncIterator[bytes] | None
     path: str
+    start: int
 
 
 class ClientSlow(Exception):
@@ -75,6 +76,20 @@ async def send_answer(
         raise ConnectionAbortedError(str(why)) from None
 
 
+def sends_parts(scope: MutableMapping[str, t.Any]) -> bool:
+    """Whether the server sends a part of a file; any sends a whole one."""
+    return "nutshell.descriptor" in scope.get("extensions", ())
+
+
+async def _send_file(answer: Answered, send: t.Any) -> None:
+    if not answer.start:
+        await send({"type": "http.response.pathsend", "path": answer.path})
+        return
+    with open(answer.path, "rb", buffering=0) as file:
+        file.seek(answer.start)
+        await send({"type": "http.response.pathsend", "path": file.fileno()})
+
+
 async def _send(method: str, answer: Answered, send: t.Any, encode: Callable[[str], bytes], patience_s: float) -> int:
     headers, bare = answer.headers, method == "HEAD" or answer.status in (204, 304)
     if method == "HEAD" and answer.status >= 400:
@@ -87,7 +102,7 @@ async def _send(method: str, answer: Answered, send: t.Any, encode: Callable[[st
         await send({"type": "http.response.body", "body": b""})
         return 0
     if answer.path:
-        await send({"type": "http.response.pathsend", "path": answer.path})
+        await _send_file(answer, send)
         return int(headers["content-length"])
     if answer.stream is None:
         await send({"type": "http.response.body", "body": answer.body})

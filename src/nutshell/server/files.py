@@ -8,21 +8,23 @@ AT_ONCE = 4 << 20
 PATIENCE_MS = 20  # a thread waits so long for a client that reads; a slower one is waited for by the event loop
 
 
+OFFERED = "nutshell.descriptor"  # in a scope's extensions: an open file's descriptor may stand for a path
 TAKEN_S = 60.0  # how long a client may take nothing
 
 
-async def send_file(fd: int, path: str, size: int, patience_s: float = TAKEN_S) -> None:
-    """To a socket that does not block. ConnectionResetError when the client leaves or takes nothing, or the file is
-    shorter."""
+async def send_file(fd: int, file: str | int, size: int, patience_s: float = TAKEN_S) -> None:
+    """To a socket that does not block. An open file is sent from where it stands, and left open. ConnectionResetError
+    when the client leaves or takes nothing, or the file is shorter."""
     loop = asyncio.get_running_loop()
     out = os.dup(fd)
     try:
-        source = os.open(path, os.O_RDONLY)
+        source = os.open(file, os.O_RDONLY) if isinstance(file, str) else os.dup(file)
         try:
-            at = 0
-            while at < size:
-                at = await loop.run_in_executor(None, _push, out, source, at, size)
-                if at < size:
+            at = os.lseek(source, 0, os.SEEK_CUR)
+            end = at + size
+            while at < end:
+                at = await loop.run_in_executor(None, _push, out, source, at, end)
+                if at < end:
                     await _writable(loop, out, patience_s)
         finally:
             os.close(source)
@@ -30,13 +32,13 @@ async def send_file(fd: int, path: str, size: int, patience_s: float = TAKEN_S) 
         os.close(out)
 
 
-def _push(out: int, source: int, at: int, size: int) -> int:
+def _push(out: int, source: int, at: int, end: int) -> int:
     """Where it had to stop."""
     poll = select.poll()
     poll.register(out, select.POLLOUT)
-    while at < size:
+    while at < end:
         try:
-            sent = os.sendfile(out, source, at, min(AT_ONCE, size - at))
+            sent = os.sendfile(out, source, at, min(AT_ONCE, end - at))
         except BlockingIOError:
             if not poll.poll(PATIENCE_MS):
                 return at

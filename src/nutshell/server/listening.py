@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
 from nutshell.server.connections import Connection
-from nutshell.server.exchanges import Application
+from nutshell.server.exchanges import Application, Message, Receive, Send
+from nutshell.server.files import OFFERED
 from nutshell.server.handing import Elsewhere
 from nutshell.server.passing import Passing, listen_at, pass_on
 
@@ -18,6 +19,7 @@ DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 HEAD_WAIT_S = 30.0  # for a head, or for the rest of a body that nobody wants
 SWEEP_S = 5.0
+EXTENSIONS: Mapping[str, Mapping[str, str]] = {"http.response.pathsend": {}, OFFERED: {}}
 ENDING_S = 2.0  # for requests that are being answered when the server ends
 
 
@@ -25,7 +27,7 @@ class Server:
     """`await start()`; `await stop()`."""
 
     def __init__(self, application: Application, host: str, port: int, passing: Passing | None = None) -> None:
-        self.application = application
+        self.application = _offered(application)
         self.ending = False
         self.head_wait_s = HEAD_WAIT_S
         self.idle: dict[Connection, None] = {}
@@ -118,3 +120,13 @@ class Server:
             if 0 < connection.since < late:
                 connection.transport.abort()
         self._sweeping = loop.call_later(SWEEP_S, self._sweep)
+
+
+def _offered(application: Application) -> Application:
+    """The application, told what this server can do more than others."""
+
+    def offered(scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
+        scope["extensions"] = EXTENSIONS
+        return application(scope, receive, send)
+
+    return offered

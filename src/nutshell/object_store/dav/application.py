@@ -28,7 +28,7 @@ from nutshell.object_store.dav.locks import KeptLocks
 from nutshell.object_store.dav.resources import STAND_INS, Provider
 from nutshell.object_store.dav.share import Failure, Share, handled, place_of
 from nutshell.object_store.dav.signing_in import Doorkeeper, pair_in
-from nutshell.object_store.sockets import ClientSlow, patient, pieces_of, send_answer
+from nutshell.object_store.sockets import ClientSlow, patient, pieces_of, send_answer, sends_parts
 from nutshell.object_store.swift.messages import ClientLeft, Refusal, Request, Response, plain
 from nutshell.object_store.swift.site import Site
 
@@ -137,7 +137,7 @@ class Application:
         request = Request(
             scope["method"], MOUNT + path, "", "v1", f"AUTH_{who.project_id}" if who.project_id else "", "", "", {}, {},
             who=who, base=f"{scope.get('scheme', 'http')}://{headers.get('host', 'localhost')}",
-            client=(scope.get("client") or ("",))[0], trans_id=request_id,
+            client=(scope.get("client") or ("",))[0], trans_id=request_id, notes={"may_send_part": sends_parts(scope)},
         )  # fmt: skip
         share = Share(self.site, request, asyncio.get_running_loop())
         if scope["method"] in ("GET", "HEAD"):
@@ -159,7 +159,8 @@ class Application:
         place = place_of(path)
         if place.name and not path.endswith("/"):
             given = {k: headers[k] for k in READING if k in headers}
-            request = share.asking(share.request.method, place, headers=given, notes={"may_send_file": True})
+            notes = {"may_send_file": True, "may_send_part": share.request.notes["may_send_part"]}
+            request = share.asking(share.request.method, place, headers=given, notes=notes)
             answer = await handled(self.site, request)
             if answer.status != 404 and not answer.headers.get("content-type", "").startswith("application/directory"):
                 return as_file(answer)

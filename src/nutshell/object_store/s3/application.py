@@ -26,7 +26,7 @@ from nutshell.object_store.s3.errors import NotModified, S3Error
 from nutshell.object_store.s3.messages import Answer, Request, error_answer
 from nutshell.object_store.s3.site import Site
 from nutshell.object_store.settings import ObjectStoreConfig
-from nutshell.object_store.sockets import ClientSlow, end_after, patient, send_answer
+from nutshell.object_store.sockets import ClientSlow, end_after, patient, send_answer, sends_parts
 
 log = logging.getLogger("nutshell.object_store")
 Scope = t.MutableMapping[str, t.Any]
@@ -195,7 +195,7 @@ def read_request(scope: Scope, receive: t.Any, request_id: str, mount: str, buck
     bare = f"/{first}/{key_text}" if bucket or key_text or rest.endswith("/") else f"/{first}"
     signed = scope.get("root_path", "") + path
     return Request(scope["method"], signed, query_text, names[0], names[1], query, headers, receive, request_id,
-                   client[0], scope.get("scheme") == "https", bare)  # fmt: skip
+                   client[0], scope.get("scheme") == "https", bare, sends_parts=sends_parts(scope))  # fmt: skip
 
 
 def _utf8(text: str) -> bytes:

@@ -21,13 +21,14 @@ Node = tuple[str, t.Any]  # (element, text or its children)
 
 @dataclass
 class Answer:
-    """`body`, or `stream`, or `path` (a file that is the body). Header names in lower case."""
+    """`body`, or `stream`, or `path` (a file, from `start` on). Header names in lower case."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     stream: AsyncIterator[bytes] | None = None
     path: str = ""
+    start: int = 0
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Request:
     length: int | None = None  # of the content
     sha256: str = ""  # what the content must digest to
     trailer: dict[str, str] = field(default_factory=dict)  # filled while the body is read
+    sends_parts: bool = False  # the server can send a part of a file
 
     @property
     def account(self) -> str:

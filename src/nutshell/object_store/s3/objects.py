@@ -168,13 +168,15 @@ async def get(site: Site, req: Request) -> Answer:
         return Answer(status, headers)
     only = pieces[0] if len(pieces) == 1 and pieces[0].blob is not None else None
     if only is not None and only.blob is not None:
-        if (start, end) == (0, only.blob.size) and size >= LARGE:
+        start, end = only.start + start, only.start + end
+        if end - start >= LARGE and (req.sends_parts or end - start == only.blob.size):
             path = site.engine.path(only.blob)
             if path is not None:
-                return Answer(status, headers, path=path)
-        data = site.engine.peek(only.blob, only.start + start, only.start + end) if end - start <= LARGE else None
+                return Answer(status, headers, path=path, start=start)
+        data = site.engine.peek(only.blob, start, end) if end - start <= LARGE else None
         if data is not None:
             return Answer(status, headers, data)
+        return Answer(status, headers, stream=site.engine.fetch(only.blob, start, end))
     return Answer(status, headers, stream=parts.stream(site.engine, parts.cut(pieces, start, end)))
 
 

@@ -10,7 +10,7 @@ from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig
 from nutshell.core.trace import Traces
 from nutshell.object_store.errors import EngineError, NoRoom
-from nutshell.object_store.sockets import ClientSlow, end_after, patient, send_answer
+from nutshell.object_store.sockets import ClientSlow, end_after, patient, send_answer, sends_parts
 from nutshell.object_store.swift import accounts, containers, reads, writes
 from nutshell.object_store.swift.authorize import authenticate
 from nutshell.object_store.swift.direct import shortly
@@ -146,5 +146,5 @@ def read_request(cloud: Cloud, scope: Scope, receive: t.Any, trans_id: str) -> R
         base=fixed.rstrip("/") if fixed else f"{scope.get('scheme', 'http')}://{headers.get('host', 'localhost')}",
         client=client[0],
         trans_id=trans_id,
-        notes={"may_send_file": True, "raw_query": text},
+        notes={"may_send_file": True, "may_send_part": sends_parts(scope), "raw_query": text},
     )

@@ -11,6 +11,11 @@ from nutshell.object_store.swift.messages import Refusal, Request, Response
 MOST_RANGES, MOST_OVERLAPS, MOST_DISORDERED = 50, 2, 8
 CONDITIONS = frozenset(("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"))
 Pieces = Callable[[int, int], AsyncIterator[bytes]]
+File = Callable[[int, int], str]
+
+
+def nowhere(start: int, end: int) -> str:
+    return ""
 
 
 def asked_ranges(header: str) -> list[tuple[int | None, int | None]] | None:
@@ -86,8 +91,9 @@ def condition(req: Request, etags: Sequence[str], changed: int) -> int:
     return 0
 
 
-def answer(req: Request, headers: dict[str, str], size: int, pieces: Pieces) -> Response:
-    """200 or 206 with the bytes that were asked for, or 416."""
+def answer(req: Request, headers: dict[str, str], size: int, pieces: Pieces, file: File = nowhere) -> Response:
+    """200 or 206 with the bytes that were asked for, or 416. `file`: the path of one that is sent from there to there,
+    "" where these bytes have none."""
     headers["accept-ranges"] = "bytes"
     asked = req.headers.get("range") if req.method == "GET" else None
     found = ranges_in(asked, size) if asked else None
@@ -104,6 +110,9 @@ def answer(req: Request, headers: dict[str, str], size: int, pieces: Pieces) -> 
         start, end = found[0]
         headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
         headers["content-length"] = str(end - start)
+        path = file(start, end)
+        if path:
+            return Response(206, headers, path=path, start=start)
         return Response(206, headers, stream=pieces(start, end))
     return several(headers, found, size, pieces)
 

@@ -58,6 +58,8 @@ def respond(site: Site, req: Request, row: ObjectRow, blob: Blob | None) -> Resp
     if row.blob and blob is None:
         blob = site.engine.read(lambda i: i.blob(row.blob))
     size = blob.size if blob is not None else 0
+    if itself is not None:  # the filters above read it
+        req.notes.pop("may_send_file", None)
     whole = _at_once(site, req, headers, blob)
     if whole is not None:
         whole.row = row
@@ -66,7 +68,11 @@ def respond(site: Site, req: Request, row: ObjectRow, blob: Blob | None) -> Resp
     def pieces(start: int, end: int) -> AsyncIterator[bytes]:
         return _fetch(site, blob, start, end)
 
-    answer = ranges.answer(req, headers, size, pieces)
+    def file(start: int, end: int) -> str:
+        parts = req.notes.get("may_send_file") and req.notes.get("may_send_part")
+        return (parts and blob and end - start >= LARGE and site.engine.path(blob)) or ""
+
+    answer = ranges.answer(req, headers, size, pieces, file)
     answer.row = row
     return answer
 
