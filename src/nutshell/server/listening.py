@@ -126,7 +126,7 @@ def _offered(application: Application) -> Application:
     """The application, told what this server can do more than others."""
 
     def offered(scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
-        scope["extensions"] = EXTENSIONS
+        scope.setdefault("extensions", {}).update(EXTENSIONS)
         return application(scope, receive, send)
 
     return offered
