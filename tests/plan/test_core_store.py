@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import pytest
@@ -323,3 +324,18 @@ def test_a_copy_in_memory_goes_its_own_way() -> None:
     finally:
         one.close()
         two.close()
+
+
+def test_a_row_has_exactly_its_attributes_and_they_do_not_change() -> None:
+    boat = Boat(id="b", name="Anna", project_id="p")
+    assert boat == Boat(project_id="p", name="Anna", id="b")
+    assert list(boat.__dict__) == list(Boat.fields), "in the order of the columns"
+    assert replace(boat, name="Berta").name == "Berta"
+    with pytest.raises(TypeError):
+        Boat(id="b", project_id="p", nam="Anna")  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        Boat(name="Anna")  # type: ignore[call-arg]
+    with pytest.raises(FrozenInstanceError):
+        boat.name = "Berta"  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        del boat.name

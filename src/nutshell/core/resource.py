@@ -92,6 +92,7 @@ def field(
 
 
 Row = t.TypeVar("Row", bound="Resource")
+Declared = t.TypeVar("Declared")
 Shown = Callable[[t.Any, t.Any], t.Any]
 
 
@@ -108,7 +109,13 @@ class View:
 
 
 @t.dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
-@dc.dataclass(frozen=True, repr=False, eq=False)
+def declared(cls: type[Declared]) -> type[Declared]:
+    """A dataclass without the methods that are compiled for each: 199 times, that takes long."""
+    return dc.dataclass(cls, init=False, repr=False, eq=False)
+
+
+@t.dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
+@declared
 class Resource:
     """A noun: a row in a table, and how it is written, read and shown.
 
@@ -141,6 +148,8 @@ class Resource:
     columns_for_policy: t.ClassVar[dict[str, Callable[..., t.Any]]]
     preload: t.ClassVar[Callable[..., t.Any] | None]
     event_kind: t.ClassVar[str]
+    blank: t.ClassVar[Mapping[str, t.Any]]  # every attribute in order: its default, or that there is none
+    factories: t.ClassVar[Mapping[str, Callable[[], t.Any]]]
 
     def __init_subclass__(
         cls,
@@ -164,10 +173,27 @@ class Resource:
         cls.event_kind = f"{service}.{one}"
         cls.shown, cls.filters, cls.columns_for_policy, cls.preload = {}, {}, {}, None
         cls.__doc__ = cls.__doc__ or cls.__name__  # else dataclass works out a signature for it, which is slow
-        dc.dataclass(cls, frozen=True, repr=False, eq=False)  # both below, once: compiling them per noun is slow, too
+        declared(cls)
         cls.fields = specs(cls)
+        cls.blank = {f.name: f.default for f in dc.fields(cls)}
+        cls.factories = {f.name: f.default_factory for f in dc.fields(cls) if f.default_factory is not dc.MISSING}
         cls.table = _table(cls, table or f"{service}_{many}".replace("-", "_"), unique, indexes)
         NOUNS.append(cls)
+
+    def __init__(self, **given: t.Any) -> None:
+        values = {**self.blank, **given}
+        for name, make in self.factories.items():
+            if name not in given:
+                values[name] = make()
+        if len(values) != len(self.blank) or dc.MISSING in values.values():
+            raise TypeError(f"{type(self).__name__} does not have exactly the attributes {sorted(given)}")
+        self.__dict__.update(values)
+
+    def __setattr__(self, name: str, value: t.Any) -> None:
+        raise dc.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise dc.FrozenInstanceError(f"cannot delete field {name!r}")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.__dict__.items())})"

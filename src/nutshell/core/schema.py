@@ -12,12 +12,12 @@ from functools import lru_cache
 import msgspec
 
 from nutshell.core.errors import BadRequest
-from nutshell.core.resource import Field, Resource, field, specs
+from nutshell.core.resource import Field, Resource, declared, field, specs
 from nutshell.core.versions import Version
 
 
 @t.dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
-@dc.dataclass(frozen=True, init=False, repr=False, eq=False)
+@declared
 class Body:
     """What an action or an odd verb takes. Class argument `extras`: "refuse" (default), "ignore" or "keep"."""
 
@@ -26,7 +26,7 @@ class Body:
 
     def __init_subclass__(cls, *, extras: str = "refuse") -> None:
         cls.__doc__ = cls.__doc__ or cls.__name__
-        dc.dataclass(cls, frozen=True, init=False, repr=False, eq=False)  # declared, never made
+        declared(cls)
         cls.fields, cls.extras = specs(cls), extras
 
 
