@@ -98,11 +98,16 @@ class Running:
 
 
 def build(
-    settings: Settings, clock: Clock | None = None, of: Sequence[Part] | None = None, like: Running | None = None
+    settings: Settings,
+    clock: Clock | None = None,
+    of: Sequence[Part] | None = None,
+    like: Running | None = None,
+    made: Mapping[type, Any] | None = None,
 ) -> Running:
     """A cloud from its settings: state opened, services wired, first things seeded; no socket, no loop runs yet.
 
     `like`: one in memory to start from: its rows are copied instead of seeded, what never changes is shared.
+    `made`: ports that exist already.
     """
     from nutshell.core.http import App
     from nutshell.core.routing import Router
@@ -126,6 +131,7 @@ def build(
         services=services,
         rules=like.cloud.rules if like is not None else Rules(rules, operator_rules(state)),
         quotas=Quotas(quotas),
+        ports=dict(made or {}),
     )
     traces = cloud.ports[Traces] = Traces()
     for p in of:
@@ -181,14 +187,17 @@ def operator_rules(state: Path | None) -> dict[str, str]:
     return {str(k): v for k, v in found.items()}
 
 
-def run(settings: Settings, ready_fd: int | None = None) -> None:
-    """Serve until SIGTERM or SIGINT. Writes b"ready\\n" to `ready_fd` once every service answers."""
+def run(settings: Settings, ready_fd: int | None = None, made: Mapping[type, Any] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT. Writes b"ready\\n" to `ready_fd` once every service answers.
+
+    `made`: as for `build`.
+    """
     import uvloop
 
     sys.setswitchinterval(0.001)  # the writer's thread must not wait 5 ms for its turn
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most if most != resource.RLIM_INFINITY else 2 * CONNECTIONS, most))
-    running = build(settings)
+    running = build(settings, made=made)
     gc.collect()
     gc.freeze()  # what start-up made stays: the collector need not look at it again
     gc.set_threshold(100_000, 50, 100)  # a page of 1,000 rows is many small objects and no garbage cycles

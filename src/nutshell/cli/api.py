@@ -9,10 +9,12 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
-from nutshell.cli.warm import hear
+from nutshell.cli.warm import listen, obey
 
 
 class JsonLines(logging.Formatter):
@@ -49,8 +51,30 @@ def log_to_stderr(level: str) -> None:
     root.setLevel(level.upper())
 
 
+class Early(threading.Thread):
+    """Hears the settings while the code is loaded; before a first start it then hashes the first passwords."""
+
+    def __init__(self, told: int) -> None:
+        super().__init__(daemon=True)
+        self._fd, self.told = told, ["", "", "", ""]
+        self.made: dict[type, Any] = {}
+        self.start()
+
+    def run(self) -> None:
+        self.told = listen(self._fd)
+        if not self.told[3]:
+            return
+        cloud = json.loads(self.told[0])["overrides"].get("cloud", {})
+        if "state" in cloud and not os.path.exists(os.path.join(cloud["state"], "credentials.json")):
+            from nutshell.identity.first import FirstPasswords, make_ahead
+
+            self.made[FirstPasswords] = make_ahead(cloud.get("admin_password", ""))
+
+
 def main(arguments: Sequence[str]) -> None:
     os.umask(0o077)
+    told, ready = map(int, arguments)
+    early = Early(told)
     gc.disable()  # what is loaded stays; looking through it again and again takes a tenth of the time
     import uvloop  # noqa: F401 - loaded before the settings are heard, as the rest
 
@@ -63,9 +87,9 @@ def main(arguments: Sequence[str]) -> None:
     gc.freeze()
     gc.enable()
     gc.set_threshold(50_000, 20, 20)  # a page of 1,000 rows makes 30,000 objects and no rubbish cycles: half its time
-    told, ready = map(int, arguments)
     os.set_inheritable(ready, False)
-    said = hear(told)
+    early.join()
+    said = obey(early.told)
     try:
         settings = load_launch(tables, said, os.environ)
     except ConfigError as error:
@@ -73,7 +97,7 @@ def main(arguments: Sequence[str]) -> None:
         raise SystemExit(2) from error
     log_to_stderr(settings[CloudConfig].log_level)
     try:
-        app.run(settings, ready)
+        app.run(settings, ready, early.made)
     except ConfigError as error:  # the state is not usable, for a reason its owner can do something about
         os.write(ready, f"error: {error}\n".encode())
         raise SystemExit(2) from error

@@ -40,8 +40,18 @@ def hear(fd: int) -> str:
 
     Ends the process when nobody tells, or when somebody else holds the lock.
     """
+    return obey(listen(fd))
+
+
+def listen(fd: int) -> list[str]:
+    """Blocks until told, or until it is certain that nobody will tell; what was told, for `obey`."""
     with os.fdopen(fd) as told:
-        settings, log, lock, teller = [*told.read().split("\0"), "", "", ""][:4]
+        return [*told.read().split("\0"), "", "", ""][:4]
+
+
+def obey(told: list[str]) -> str:
+    """As `hear`, of what was listened to."""
+    settings, log, lock, teller = told
     if not teller:
         raise SystemExit(0)
     if log:

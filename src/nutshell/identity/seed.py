@@ -5,7 +5,6 @@ Source: `keystone-manage bootstrap` and what DevStack makes, as the clients' gui
 
 import json
 import os
-import secrets
 from pathlib import Path
 
 from nutshell.core.cloud import Cloud
@@ -13,6 +12,7 @@ from nutshell.core.config import CloudConfig
 from nutshell.core.store import Tx
 from nutshell.identity.assignments import assign
 from nutshell.identity.catalog import INTERFACES, CatalogService, Endpoint, Region
+from nutshell.identity.first import FirstPasswords, make_up
 from nutshell.identity.keys import Keys
 from nutshell.identity.passwords import Passwords
 from nutshell.identity.projects import DEFAULT_DOMAIN, Project
@@ -63,12 +63,12 @@ def _first_start(cloud: Cloud, tx: Tx) -> None:
             ("service", "What the cloud's services own"),
         )
     }
-    given = {"admin": config.admin_password or secrets.token_urlsafe(18), "demo": secrets.token_urlsafe(18)}
-    if config.state is not None:
-        _write_credentials(config.state / "credentials.json", given)
     passwords = cloud.port(Passwords)
+    first = make_up(cloud.ports.get(FirstPasswords), config.admin_password)
+    if config.state is not None:
+        _write_credentials(config.state / "credentials.json", first.words)
     users = {}
-    for name, stored in zip(given, cloud.hashing.map(passwords.hash, given.values()), strict=True):
+    for name, stored in first.all_hashed(lambda words: cloud.hashing.map(passwords.hash, words)).stored.items():
         user = User(
             id=new_id(),
             name=name,
@@ -77,7 +77,7 @@ def _first_start(cloud: Cloud, tx: Tx) -> None:
             password_hash=stored,
         )
         users[name] = tx.add(user)
-        passwords.remember(user.id, stored, given[name])
+        passwords.remember(user.id, stored, first.words[name])
     for target in (projects["admin"], domain, None):
         assign(tx, new_id(), users["admin"], target, roles["admin"], False)
     assign(tx, new_id(), users["demo"], projects["demo"], roles["member"], False)
