@@ -208,6 +208,11 @@ class Upload:
         for one in self._hashes:
             one.update(data)
 
+    async def draw(self, fill: Callable[[memoryview], int]) -> None:
+        buffer = memoryview(bytearray(1 << 20))
+        while came := await asyncio.to_thread(fill, buffer):
+            await self.feed(bytes(buffer[:came]))
+
     async def finish(self) -> Taken:
         return Taken(b"".join(self._parts), self._policy)
 

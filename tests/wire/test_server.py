@@ -24,7 +24,7 @@ class Rig:
     """A server in a thread whose application says what it was asked."""
 
     def __init__(self, file: Path) -> None:
-        self.file, self.left = file, threading.Event()
+        self.file, self.left, self.drawn = file, threading.Event(), 0
         self.port = free_port()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -88,7 +88,8 @@ class Rig:
 
     async def _echo(self, scope: Any, receive: Any, send: Any) -> None:
         body, more = hashlib.md5(usedforsecurity=False), True
-        size = 0
+        size, drawn = 0, 0
+        draw = scope.get("extensions", {}).get("nutshell.draw") if scope["path"] == "/draw" else None
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -97,6 +98,15 @@ class Rig:
             body.update(message["body"])
             size += len(message["body"])
             more = message["more_body"]
+            with contextlib.suppress(ConnectionResetError):
+                while draw is not None and (reading := draw()) is not None:
+                    with reading:
+                        buffer = bytearray(100_000)
+                        came = await asyncio.to_thread(reading.fill, memoryview(buffer))
+                    body.update(buffer[:came])
+                    drawn += came
+        size += drawn
+        self.drawn += drawn
         text = f"{scope['method']} {scope['path']} {scope['query_string'].decode()} {size} {body.hexdigest()}"
         await self._say(send, 200, text.encode())
 
@@ -268,3 +278,23 @@ def test_who_is_too_slow_with_a_head_is_cut_off(rig: Rig) -> None:
         s.sendall(b"GET / HTT")
         with contextlib.suppress(ConnectionResetError):
             assert s.recv(100) == b""
+
+
+@pytest.mark.parametrize("at_once", [64 << 20, 1 << 20, 3000])
+def test_a_large_body_is_read_by_a_thread_and_the_next_request_follows(rig: Rig, at_once: int) -> None:
+    data = os.urandom(9 << 20)
+    put = b"PUT /draw HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(data) + data
+    sent, rig.drawn = put + put + LAST, 0
+    said = rig.talk(*(sent[at : at + at_once] for at in range(0, len(sent), at_once)))
+    assert statuses(said) == [200, 200, 200]
+    assert said.count(f"PUT /draw  {len(data)} {hashlib.md5(data, usedforsecurity=False).hexdigest()}".encode()) == 2
+    assert b"GET /last  0 " in said
+    if at_once > 1 << 20:
+        assert rig.drawn > 1 << 20
+
+
+def test_a_client_that_leaves_while_a_thread_reads(rig: Rig) -> None:
+    rig.left.clear()
+    with socket.create_connection(("127.0.0.1", rig.port), timeout=10) as s:
+        s.sendall(b"PUT /draw HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (64 << 20) + bytes(5 << 20))
+    assert rig.left.wait(10)

@@ -32,6 +32,11 @@ class Upload(Protocol):
         """The next bytes. Waits while the disks are behind. NoRoom when they are full."""
         ...
 
+    async def draw(self, fill: Callable[[memoryview], int]) -> None:
+        """The next bytes, which a thread gets by `fill(buffer)`, until that does not fill its buffer or others want
+        the thread. Raises what `fill` does."""
+        ...
+
     async def finish(self) -> Staged:
         """All bytes came. Large ones are flushed when this returns; small ones are with the change that names them."""
         ...

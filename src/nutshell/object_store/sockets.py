@@ -1,10 +1,12 @@
 """From and to the socket, as both APIs of the object store do it (ASGI specification, "HTTP connection scope")."""
 
 import asyncio
+import contextlib
 import logging
 import typing as t
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
 
+from nutshell.object_store.port import Upload
 from nutshell.object_store.waiting import within
 
 CLIENT_LEFT = 499  # in the log alone: nobody is there to be told
@@ -54,6 +56,18 @@ async def pieces_of(receive: Receive, left: Callable[[], Exception]) -> AsyncIte
             yield piece
         if not message.get("more_body", False):
             return
+
+
+async def pour(pieces: AsyncIterator[bytes], draw: t.Any, upload: Upload, too_long: Callable[[int], None]) -> None:
+    """A request's body into an upload. `draw`: the scope's "nutshell.draw", if it may be used; `too_long` is told how
+    much there will be, and may raise."""
+    async for piece in pieces:
+        too_long(upload.size + len(piece))
+        await upload.feed(piece)
+        with contextlib.suppress(ConnectionResetError):  # `pieces` says so, too, and in its own words
+            while draw is not None and (drawn := draw()) is not None:
+                with drawn:
+                    await upload.draw(drawn.fill)
 
 
 def end_after(scope: MutableMapping[str, t.Any], answer: Answered) -> None:

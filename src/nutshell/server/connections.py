@@ -165,7 +165,10 @@ class Connection(asyncio.Protocol):
                 self.refuse(why)
                 return
         self._held = rest
-        self._task = self._loop.create_task(self._run(exchange, self._scope(head, head.fields)))
+        scope = self._scope(head, head.fields)
+        if exchange.large:
+            scope["extensions"] = {"nutshell.draw": exchange.draw}
+        self._task = self._loop.create_task(self._run(exchange, scope))
 
     def _scope(self, head: Head, fields: Fields) -> dict[str, t.Any]:
         raw, _, query = head.target.partition(b"?")

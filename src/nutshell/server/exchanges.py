@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 
 from nutshell.server.chunks import Chunks
+from nutshell.server.drawing import LARGE, LEAST, Draw, waiting_in
 from nutshell.server.heads import CHUNKED, BadHead, Head
 
 Message = MutableMapping[str, t.Any]
@@ -104,6 +105,28 @@ class Exchange:
                 self._wire.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
+
+    @property
+    def large(self) -> bool:
+        """The request has a body that a thread may better read."""
+        return self._left >= LARGE
+
+    def draw(self) -> Draw | None:
+        """Where so much of the body waits that a thread should read it. Until the Draw ends, nobody else reads."""
+        transport = self._wire.transport
+        if self._body or self._stopped or self.done or self._left < LEAST or self._wire.gone or transport.is_closing():
+            return None
+        fd = transport.get_extra_info("socket").fileno()
+        if waiting_in(fd) < LEAST:
+            return None
+        transport.pause_reading()
+        return Draw(fd, self._left, self._drawn)
+
+    def _drawn(self, came: int) -> None:
+        self._left -= came
+        self.more = self._left > 0
+        if not self._wire.gone:
+            self._wire.transport.resume_reading()
 
     # -- the answer
     @property

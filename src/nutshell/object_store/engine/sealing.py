@@ -34,7 +34,7 @@ class Seal:
         self.sealed = sealed
         self._cipher = _cipher(key, counter)
 
-    def encrypt(self, data: bytes) -> bytes:
+    def encrypt(self, data: bytes | memoryview) -> bytes:
         done: bytes = self._cipher.update(data)
         return done
 

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
+import fcntl
 import hashlib
+import mmap
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +22,9 @@ from nutshell.object_store.rows import Place
 INLINE = 64 << 10  # up to here bytes go to the log
 MOST_HELD, LEAST_HELD = 12 << 20, 128 << 10  # in memory, of all uploads and of each; as much again is being written
 CHUNK = 1 << 20  # large ones are summed in pieces of this size
-MOST_PIECES = 512  # at once, by writev(2), which takes 1,024
+MOST_DRAWN = 16 << 20  # by a thread, before another upload has its turn
+DIRECT = 4 << 20  # files from here on do not go through the page cache, nor do those of which the size is not known
+BLOCK = 4096  # what O_DIRECT wants lengths and offsets to be multiples of, at most
 
 
 def sum_of(data: bytes) -> bytes:
@@ -49,6 +54,27 @@ class StagedBytes:
     places: list[Place] = field(default_factory=list)
     sealed: bytes = b""
     kept: bool = False
+
+
+def _set_direct(fd: int, wanted: bool) -> None:
+    """Whether writes pass the page cache by from now on (O_DIRECT, open(2)), where the file system can: large files are
+    seldom read at once, and what they would drive out of memory is."""
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_DIRECT if wanted else flags & ~os.O_DIRECT)
+
+
+def _write_all(fd: int, data: memoryview) -> None:
+    if len(data) % BLOCK:
+        _set_direct(fd, False)
+    done = 0
+    while done < len(data):
+        try:
+            done += os.write(fd, data[done:])
+        except OSError as why:
+            if why.errno != errno.EINVAL or not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT:
+                raise
+            _set_direct(fd, False)  # blocks of another size, or the rest of a write that was cut
 
 
 def blob_file(device: Device, blob_id: int) -> Path:
@@ -118,18 +144,37 @@ class LocalUpload:
         ):
             await self._pass_on(False)
 
+    async def draw(self, fill: Callable[[memoryview], int]) -> None:
+        parts = await self._handed()
+        assert self._file is not None
+        loop = asyncio.get_running_loop()
+        drawing = loop.run_in_executor(self._inlet.threads, self._file.draw, parts, fill)
+        try:
+            self.size += await asyncio.shield(drawing)
+        finally:
+            if not drawing.done():  # nobody takes the buffer or the socket from a thread at work
+                await asyncio.wait([drawing])
+
     async def _pass_on(self, last: bool) -> None:
         """Hand what is held to a thread, when the one before is done."""
+        parts = await self._handed()
+        if parts or last:
+            assert self._file is not None
+            loop = asyncio.get_running_loop()
+            self._busy = loop.run_in_executor(self._inlet.threads, self._file.take, parts, last)
+
+    async def _handed(self) -> list[bytes]:
+        """What is held, for the thread that does what comes next: the one before is done, and there is a file."""
         if self._busy is not None:
             busy, self._busy = self._busy, None
             await busy
         if self._file is None:
             targets = self._inlet.targets(self._key, self._policy, self._expected or self.size)
-            self._file = _Files(self._inlet, targets, self._hashes, self._scope)
+            size = self._expected if self._expected is not None else DIRECT
+            direct = self._inlet.durable and size >= DIRECT
+            self._file = _Files(self._inlet, targets, self._hashes, self._scope, direct)
         parts, self._parts, self._held = self._parts, [], 0
-        if parts or last:
-            loop = asyncio.get_running_loop()
-            self._busy = loop.run_in_executor(self._inlet.threads, self._file.take, parts, last)
+        return parts
 
     async def finish(self) -> StagedBytes:
         if self._file is None and self.size <= INLINE:
@@ -168,46 +213,76 @@ class LocalUpload:
 class _Files:
     """The files of one upload, one a device; used by one thread at a time."""
 
-    def __init__(self, inlet: Inlet, devices: list[Device], hashes: Sequence[Any], scope: str) -> None:
-        self._inlet, self.devices, self._hashes = inlet, devices, hashes
+    def __init__(self, inlet: Inlet, devices: list[Device], hashes: Sequence[Any], scope: str, direct: bool) -> None:
+        """`direct`: past the page cache."""
+        self._inlet, self.devices, self._hashes, self._direct = inlet, devices, hashes, direct
         self.blob_id = inlet.new_id()
         self.seal: Seal | None = inlet.sealer.new_seal(scope) if inlet.sealer is not None else None
         import xxhash
 
         self.sums: list[bytes] = []  # of whole chunks
-        self._sum, self._filled = xxhash.xxh3_64(), 0
+        self._sum, self._summed = xxhash.xxh3_64(), 0
         self._out: dict[str, int] = {}
+        self._buffer, self._filled = memoryview(b""), 0
 
     def take(self, parts: list[bytes], last: bool) -> None:
-        """Hash, seal, sum and write the next bytes, in the pieces they came in; flush after the last."""
-        if not self._out:
-            self._open()
-        pieces: list[bytes] = []
+        """The next bytes; flushed after the last."""
         for part in parts:
-            while len(part) > CHUNK - self._filled:
-                room = CHUNK - self._filled
-                pieces.append(self._seen(part[:room]))
-                part = part[room:]
-            pieces.append(self._seen(part))
-        self._write(pieces)
+            at = 0
+            while at < len(part):
+                room = self._room()
+                some = part[at : at + len(room)] if at or len(part) > len(room) else part
+                room[: len(some)] = some
+                self._came(len(some))
+                at += len(some)
         if last:
-            if self._filled:
+            self._pass_on()
+            if self._summed:
                 self.sums.append(self._sum.digest())
             self._flush()
 
-    def _seen(self, piece: bytes) -> bytes:
-        """As it will lie on the disk: hashed, sealed, summed. It does not go beyond its chunk."""
+    def draw(self, parts: list[bytes], fill: Callable[[memoryview], int]) -> int:
+        """What was fed before, then bytes straight from their source; how many came from there."""
+        self.take(parts, False)
+        drawn = 0
+        while drawn < MOST_DRAWN:
+            room = self._room()
+            came = fill(room)
+            self._came(came)
+            drawn += came
+            if came < len(room):
+                break
+        return drawn
+
+    def _room(self) -> memoryview:
+        """What is free of the buffer: some of it always is."""
+        if not self._buffer:
+            # Page-aligned, as O_DIRECT wants it; a power of two, so that no buffer goes beyond its chunk.
+            self._buffer = memoryview(mmap.mmap(-1, 1 << (self._inlet.crowd.share.bit_length() - 1)))
+        return self._buffer[self._filled :]
+
+    def _came(self, size: int) -> None:
+        self._filled += size
+        if self._filled == len(self._buffer):
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """What the buffer holds is hashed, sealed, summed and written."""
+        if not self._out:
+            self._open()
+        data = self._buffer[: self._filled]
         for one in self._hashes:
-            one.update(piece)
+            one.update(data)
         if self.seal is not None:
-            piece = self.seal.encrypt(piece)
-        self._sum.update(piece)
-        self._filled += len(piece)
-        if self._filled == CHUNK:
+            data[:] = self.seal.encrypt(data)
+        self._sum.update(data)
+        self._summed += len(data)
+        if self._summed == CHUNK:
             self.sums.append(self._sum.digest())
             self._sum.reset()
-            self._filled = 0
-        return piece
+            self._summed = 0
+        self._write(data)
+        self._filled = 0
 
     def _open(self) -> None:
         for device in list(self.devices):
@@ -217,6 +292,9 @@ class _Files:
                 self._out[device.name] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             except OSError as why:
                 self._leave_out(device, why)
+                continue
+            if self._direct:
+                _set_direct(self._out[device.name], True)
 
     def _leave_out(self, device: Device, why: OSError) -> None:
         """Go on where there are other devices; the copy is made up for later. Raises when this was the last."""
@@ -227,18 +305,10 @@ class _Files:
         if not self.devices:
             raise refused from why
 
-    def _write(self, pieces: list[bytes]) -> None:
-        total = sum(map(len, pieces))
-        if not total:
-            return
+    def _write(self, data: memoryview) -> None:
         for device in list(self.devices):
-            out = self._out[device.name]
             try:
-                done = os.writev(out, pieces[:MOST_PIECES])
-                if done < total:
-                    rest = memoryview(b"".join(pieces))
-                    while done < total:
-                        done += os.write(out, rest[done:])
+                _write_all(self._out[device.name], data)
             except OSError as why:
                 self._leave_out(device, why)
 

@@ -195,7 +195,8 @@ def read_request(scope: Scope, receive: t.Any, request_id: str, mount: str, buck
     bare = f"/{first}/{key_text}" if bucket or key_text or rest.endswith("/") else f"/{first}"
     signed = scope.get("root_path", "") + path
     return Request(scope["method"], signed, query_text, names[0], names[1], query, headers, receive, request_id,
-                   client[0], scope.get("scheme") == "https", bare, sends_parts=sends_parts(scope))  # fmt: skip
+                   client[0], scope.get("scheme") == "https", bare, sends_parts=sends_parts(scope),
+                   draw=scope.get("extensions", {}).get("nutshell.draw"))  # fmt: skip
 
 
 def _utf8(text: str) -> bytes:

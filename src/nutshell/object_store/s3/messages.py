@@ -48,6 +48,7 @@ class Request:
     secure: bool = False
     bare_path: str = ""  # the path without the mount and with the bucket, as the oldest signatures cover it
     who: Who = NOBODY
+    draw: t.Any = None  # beside `receive`: the scope's "nutshell.draw"
     access: str = ""  # the access key that signed
     body: AsyncIterator[bytes] | None = None  # the content, once a signature said how it is wrapped
     length: int | None = None  # of the content

@@ -15,6 +15,7 @@ from nutshell.object_store.s3 import checksums, chunked, grants, objects, parts,
 from nutshell.object_store.s3.errors import S3Error
 from nutshell.object_store.s3.messages import Answer, Node, Request, header_text, xml
 from nutshell.object_store.s3.site import OBJECT, SEALED, Bucket, Site
+from nutshell.object_store.sockets import pour
 from nutshell.object_store.swift import checks
 from nutshell.object_store.swift.messages import Refusal
 
@@ -93,6 +94,11 @@ def tags_kept(pairs: list[tuple[str, str]], most: int) -> str:
     return json.dumps(pairs)
 
 
+def check_size(size: int) -> None:
+    if size > MOST_BYTES:
+        raise S3Error("EntityTooLarge")
+
+
 class taking:
     """The request's body, taken in; thrown away at the end of the block unless a change named it."""
 
@@ -121,10 +127,7 @@ class taking:
     async def __aenter__(self) -> Taken:
         up = await self._upload.__aenter__()
         try:
-            async for piece in self._req.chunks():
-                if up.size + len(piece) > MOST_BYTES:
-                    raise S3Error("EntityTooLarge")
-                await up.feed(piece)
+            await pour(self._req.chunks(), self._req.draw if self._req.body is None else None, up, check_size)
             if self._req.length is not None and up.size != self._req.length:
                 raise chunked.incomplete(up.size, self._req.length)
             staged = await up.finish()

@@ -143,6 +143,7 @@ def read_request(cloud: Cloud, scope: Scope, receive: t.Any, trans_id: str) -> R
         headers,
         query,
         receive,
+        scope.get("extensions", {}).get("nutshell.draw"),
         base=fixed.rstrip("/") if fixed else f"{scope.get('scheme', 'http')}://{headers.get('host', 'localhost')}",
         client=client[0],
         trans_id=trans_id,

@@ -130,7 +130,8 @@ class Request:
     headers: dict[str, str]
     query: dict[str, str]
     receive: Receive | None = None
-    body: AsyncIterator[bytes] | None = None  # instead of `receive`
+    draw: t.Any = None  # beside `receive`: the scope's "nutshell.draw"
+    body: AsyncIterator[bytes] | None = None  # instead of both
     who: Who = NOBODY
     token: str = ""
     owner: bool = False  # may see what only owners see
@@ -157,7 +158,15 @@ class Request:
 
     def sub(self, method: str = "", **changes: t.Any) -> "Request":
         """Another request of the same caller: no body and none of the conditions, unless they are given."""
-        given: dict[str, t.Any] = {"headers": {}, "query": {}, "body": None, "receive": None, "notes": {}, **changes}
+        given: dict[str, t.Any] = {
+            "headers": {},
+            "query": {},
+            "body": None,
+            "receive": None,
+            "draw": None,
+            "notes": {},
+            **changes,
+        }
         return dataclasses.replace(self, method=method or self.method, **given)
 
     @property

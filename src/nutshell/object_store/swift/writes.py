@@ -7,6 +7,7 @@ import msgspec
 
 from nutshell.object_store.numbers import count
 from nutshell.object_store.rows import ContainerRow, ObjectRow, timestamp
+from nutshell.object_store.sockets import pour
 from nutshell.object_store.swift import checks, ranges
 from nutshell.object_store.swift.checks import http_time
 from nutshell.object_store.swift.messages import ClientLeft, Refusal, Request, Response, is_true, plain
@@ -56,8 +57,7 @@ def check_put(site: Site, req: Request) -> int:
         raise Refusal(400, "Invalid Transfer-Encoding header value")
     if length is None and coding != "chunked" and req.body is None and "h2" not in req.notes:
         raise Refusal(411, "Missing Content-Length header.")
-    if length is not None and length > checks.LIMITS["max_file_size"]:
-        raise Refusal(413, "Your request is too large.")
+    check_size(length or 0)
     checks.check_object_name(req.obj)
     at = checks.delete_at(req.headers, site.cloud.clock.now())
     checks.check_metadata(req, "object")
@@ -65,6 +65,11 @@ def check_put(site: Site, req: Request) -> int:
     if none is not None and none.strip() != "*":
         raise Refusal(400, "If-None-Match only supports *")
     return at
+
+
+def check_size(size: int) -> None:
+    if size > checks.LIMITS["max_file_size"]:
+        raise Refusal(413, "Your request is too large.")
 
 
 async def put(site: Site, req: Request) -> Response:
@@ -84,11 +89,7 @@ async def put(site: Site, req: Request) -> Response:
         return _made(await site.engine.change(lambda index: _again(site, req, index, draft)))
     name = f"{req.account}/{req.container}/{req.obj}"
     async with site.engine.upload(name, container.policy, length) as up:
-        limit = checks.LIMITS["max_file_size"]
-        async for piece in req.chunks():
-            if up.size + len(piece) > limit:
-                raise Refusal(413, "Your request is too large.")
-            await up.feed(piece)
+        await pour(req.chunks(), req.draw if req.body is None else None, up, check_size)
         if length is not None and up.size != length:
             raise ClientLeft()
         staged = await up.finish()
