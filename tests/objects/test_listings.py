@@ -50,16 +50,16 @@ def swift(**query: str) -> Callable[[Any, ContainerRow], int]:
 def s3_page(delimiter: str, after: str) -> Callable[[Any, ContainerRow], int]:
     def ask(site: Any, row: ContainerRow) -> int:
         bucket: Any = SimpleNamespace(row=row)
-        page = site.engine.read(lambda i: s3.page_of(i, bucket, "", delimiter, after, 50))
+        page = site.engine.read(lambda i: s3.page_of(i, bucket, s3.Asked("", delimiter, 50, ""), after))
         assert page.truncated
-        return len(page.rows) + len(page.folders)
+        return page.count
 
     return ask
 
 
 def s3_versions(site: Any, row: ContainerRow) -> int:
     bucket: Any = SimpleNamespace(row=row)
-    page = site.engine.read(lambda i: s3._versions_page(i, bucket, ("", "/"), ("d00010/", ""), 50))
+    page = site.engine.read(lambda i: s3._versions_page(i, bucket, s3.Asked("", "/", 50, ""), ("d00010/", "")))
     assert page.folders[0] == "d00011/"
     return len(page.folders)
 

@@ -26,7 +26,7 @@ from nutshell.core.policy import Who
 from nutshell.core.trace import Traces
 from nutshell.object_store.dav.locks import KeptLocks
 from nutshell.object_store.dav.resources import STAND_INS, Provider
-from nutshell.object_store.dav.share import Failure, Share, handled, place_of
+from nutshell.object_store.dav.share import Failure, Share, place_of
 from nutshell.object_store.dav.signing_in import Doorkeeper, pair_in
 from nutshell.object_store.sockets import ClientSlow, patient, pieces_of, send_answer, sends_parts
 from nutshell.object_store.swift.messages import ClientLeft, Refusal, Request, Response, plain
@@ -161,7 +161,7 @@ class Application:
             given = {k: headers[k] for k in READING if k in headers}
             notes = {"may_send_file": True, "may_send_part": share.request.notes["may_send_part"]}
             request = share.asking(share.request.method, place, headers=given, notes=notes)
-            answer = await handled(self.site, request)
+            answer = await share.ask(request)
             if answer.status != 404 and not answer.headers.get("content-type", "").startswith("application/directory"):
                 return as_file(answer)
         return await asyncio.get_running_loop().run_in_executor(self._threads, folder_page, share, path)

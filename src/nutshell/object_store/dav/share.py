@@ -12,10 +12,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from nutshell.object_store.errors import EngineError, NoRoom
 from nutshell.object_store.rows import ObjectRow
-from nutshell.object_store.sockets import ClientSlow
-from nutshell.object_store.swift.messages import ClientLeft, Refusal, Request, Response, plain
+from nutshell.object_store.swift.messages import Request, Response, plain
+from nutshell.object_store.swift.pipeline import handled
 from nutshell.object_store.swift.site import Site
 
 DIRECTORY = "application/directory"
@@ -70,22 +69,6 @@ class Failure(Exception):
         self.answer = answer
 
 
-async def handled(site: Site, req: Request) -> Response:
-    """The answer, whatever it is."""
-    try:
-        return await site.handle(req)
-    except Refusal as why:
-        return why.response()
-    except ClientLeft:
-        return plain(499)
-    except ClientSlow:
-        return plain(408)
-    except NoRoom:
-        return plain(507)
-    except EngineError:
-        return plain(503)
-
-
 @dataclass
 class Share:
     """Used from a thread; requests run where the server's sockets are (`loop`)."""
@@ -101,9 +84,13 @@ class Share:
         """`name`: instead of the place's."""
         return self.request.sub(method, container=place.container, obj=name or place.name, **more)
 
+    async def ask(self, req: Request) -> Response:
+        """The answer, whatever it is."""
+        return await handled(self.site.handle(req), req)
+
     def call(self, method: str, place: Place, name: str = "", **more: Any) -> Response:
         """Raises Failure for what is no success."""
-        answer: Response = self.wait(handled(self.site, self.asking(method, place, name, **more)))
+        answer: Response = self.wait(self.ask(self.asking(method, place, name, **more)))
         if not answer.good:
             raise Failure(answer)
         return answer
@@ -114,7 +101,7 @@ class Share:
         async def run() -> list[Response]:
             out: list[Response] = []
             for at in range(0, len(requests), AT_ONCE):
-                some = (handled(self.site, r) for r in requests[at : at + AT_ONCE])
+                some = (self.ask(r) for r in requests[at : at + AT_ONCE])
                 out += await asyncio.gather(*some)
             return out
 
@@ -209,7 +196,7 @@ class Share:
         return found
 
     def _type(self, place: Place) -> str:
-        answer: Response = self.wait(handled(self.site, self.asking("HEAD", place)))
+        answer: Response = self.wait(self.ask(self.asking("HEAD", place)))
         return answer.headers.get("content-type", "") if answer.good else ""
 
     # -- changing

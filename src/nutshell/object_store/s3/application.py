@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from nutshell.core.http import lifespan
 from nutshell.core.trace import Traces
-from nutshell.object_store.errors import EngineError
+from nutshell.object_store.failing import answered
 from nutshell.object_store.s3 import (
     buckets,
     cors,
@@ -26,7 +26,7 @@ from nutshell.object_store.s3.errors import NotModified, S3Error
 from nutshell.object_store.s3.messages import Answer, Request, error_answer
 from nutshell.object_store.s3.site import Site
 from nutshell.object_store.settings import ObjectStoreConfig
-from nutshell.object_store.sockets import ClientSlow, end_after, patient, send_answer, sends_parts
+from nutshell.object_store.sockets import end_after, patient, send_answer, sends_parts
 
 log = logging.getLogger("nutshell.object_store")
 Scope = t.MutableMapping[str, t.Any]
@@ -122,24 +122,25 @@ class Application:
         return bare[: -len(self.domain) - 1] if bare.endswith("." + self.domain) else ""
 
     async def _answer(self, req: Request) -> Answer:
+        def refusal(status: int) -> Answer:
+            return error_answer(S3Error("RequestTimeout" if status == 408 else "ServiceUnavailable"), req.request_id)
+
         try:
             if req.method == "OPTIONS":
                 return await cors.preflight(self.site, req)
-            if not (req.method == "POST" and forms.is_form(req)):
-                signing.authenticate(self.site.cloud, req, self.site.regions)
-            quotas.refuse_read_only(self.site, req)
-            answer = await operation(req)(self.site, req)
+            answer = await answered(self._operate(req), refusal, req.request_id, req.method)
         except NotModified as why:
             answer = Answer(304, dict(why.headers))
         except S3Error as why:
             answer = error_answer(why, req.request_id)
-        except ClientSlow:
-            answer = error_answer(S3Error("RequestTimeout"), req.request_id)
-        except EngineError as why:
-            log.warning("%s %s: %s", req.request_id, req.method, why)
-            answer = error_answer(S3Error("ServiceUnavailable"), req.request_id)
         cors.decorate(self.site, req, answer)
         return answer
+
+    async def _operate(self, req: Request) -> Answer:
+        if not (req.method == "POST" and forms.is_form(req)):
+            signing.authenticate(self.site.cloud, req, self.site.regions)
+        quotas.refuse_read_only(self.site, req)
+        return await operation(req)(self.site, req)
 
 
 def operation(req: Request) -> Operation:

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,40 @@ class Page:
     truncated: bool = False
     last: tuple[str, str] = ("", "")  # the last name (or folder) and its version id
 
+    @property
+    def count(self) -> int:
+        return len(self.rows) + len(self.folders)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What both listings are asked for."""
+
+    prefix: str
+    delimiter: str
+    limit: int
+    encoding: str
+
+    def folder_of(self, name: str) -> str:
+        """The one that a name is folded into, or ""."""
+        at = name.find(self.delimiter, len(self.prefix)) if self.delimiter else -1
+        return name[: at + len(self.delimiter)] if at >= 0 else ""
+
+    def answer(self, element: str, bucket: Bucket, page: Page, marks: list[Node], entries: list[Node]) -> Answer:
+        """`marks`: where the page begins, and the next."""
+        nodes: list[Node] = [("Name", bucket.name), ("Prefix", shown(self.prefix, self.encoding)), *marks]
+        nodes.append(("MaxKeys", str(self.limit)))
+        if self.delimiter:
+            nodes.append(("Delimiter", shown(self.delimiter, self.encoding)))
+        if self.encoding:
+            nodes.append(("EncodingType", self.encoding))
+        nodes += [("IsTruncated", str(page.truncated).lower()), *entries]
+        return xml(element, nodes + [("CommonPrefixes", [("Prefix", shown(f, self.encoding))]) for f in page.folders])
+
+
+def asked_of(req: Request) -> Asked:
+    return Asked(req.query.get("prefix", ""), req.query.get("delimiter", ""), limit_of(req), encoding_of(req))
+
 
 def limit_of(req: Request, name: str = "max-keys") -> int:
     text = req.query.get(name, str(MOST))
@@ -46,25 +80,21 @@ def encoding_of(req: Request) -> str:
     return said
 
 
-def page_of(index: Index, bucket: Bucket, prefix: str, delimiter: str, after: str, limit: int) -> Page:
+def page_of(index: Index, bucket: Bucket, asked: Asked, after: str) -> Page:
     """The present objects after a name, folded at the delimiter: costs what the page costs."""
-    page = Page()
-    if delimiter and after.startswith(prefix):  # a marker within a folder: the folder was on the page before
-        at = after.find(delimiter, len(prefix))
-        if at >= 0 and after == after[: at + len(delimiter)]:
-            after += LAST
-    batch = 1 if delimiter else limit + 1  # behind a folder another is likely
+    page, prefix = Page(), asked.prefix
+    if after and after.startswith(prefix) and after == asked.folder_of(after):
+        after += LAST  # a marker within a folder: the folder was on the page before
+    batch = 1 if asked.delimiter else asked.limit + 1  # behind a folder another is likely
     while True:
-        want = min(batch, limit + 1 - len(page.rows) - len(page.folders))
+        want = min(batch, asked.limit + 1 - page.count)
         rows = index.list_objects(bucket.row.id, after=after, until="", prefix=prefix, limit=want, reverse=False)
         jumped = False
         for row in rows:
-            if len(page.rows) + len(page.folders) >= limit:
+            if page.count >= asked.limit:
                 page.truncated = True
                 return page
-            at = row.name.find(delimiter, len(prefix)) if delimiter else -1
-            if at >= 0:
-                folder = row.name[: at + len(delimiter)]
+            if folder := asked.folder_of(row.name):
                 page.folders.append(folder)
                 page.last = (folder, "")
                 after, jumped = folder + LAST, True
@@ -79,36 +109,28 @@ def page_of(index: Index, bucket: Bucket, prefix: str, delimiter: str, after: st
 
 async def list_objects(site: Site, req: Request) -> Answer:
     bucket = site.bucket(req, "s3:ListBucket")
-    query, limit, encoding = req.query, limit_of(req), encoding_of(req)
-    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    query, asked = req.query, asked_of(req)
     second = query.get("list-type") == "2"
     after = query.get("start-after" if second else "marker", "")
     if second and "continuation-token" in query:
         after = _token(query["continuation-token"])
-    page = site.engine.read(lambda i: page_of(i, bucket, prefix, delimiter, after, limit)) if limit else Page()
-    nodes: list[Node] = [("Name", bucket.name), ("Prefix", shown(prefix, encoding))]
+    page = site.engine.read(lambda i: page_of(i, bucket, asked, after)) if asked.limit else Page()
+    marks: list[Node] = []
     if second:
         if "start-after" in query:
-            nodes.append(("StartAfter", shown(query["start-after"], encoding)))
+            marks.append(("StartAfter", shown(query["start-after"], asked.encoding)))
         if "continuation-token" in query:
-            nodes.append(("ContinuationToken", query["continuation-token"]))
+            marks.append(("ContinuationToken", query["continuation-token"]))
         if page.truncated:
-            nodes.append(("NextContinuationToken", base64.urlsafe_b64encode(page.last[0].encode()).decode()))
-        nodes.append(("KeyCount", str(len(page.rows) + len(page.folders))))
+            marks.append(("NextContinuationToken", base64.urlsafe_b64encode(page.last[0].encode()).decode()))
+        marks.append(("KeyCount", str(page.count)))
     else:
-        nodes.append(("Marker", shown(after, encoding)))
-        if page.truncated and delimiter:
-            nodes.append(("NextMarker", shown(page.last[0], encoding)))
-    nodes.append(("MaxKeys", str(limit)))
-    if delimiter:
-        nodes.append(("Delimiter", shown(delimiter, encoding)))
-    if encoding:
-        nodes.append(("EncodingType", encoding))
-    nodes.append(("IsTruncated", str(page.truncated).lower()))
+        marks.append(("Marker", shown(after, asked.encoding)))
+        if page.truncated and asked.delimiter:
+            marks.append(("NextMarker", shown(page.last[0], asked.encoding)))
     owner = not second or query.get("fetch-owner") == "true"
-    nodes += [("Contents", _contents(bucket, row, encoding, owner)) for row, _ in page.rows]
-    nodes += [("CommonPrefixes", [("Prefix", shown(f, encoding))]) for f in page.folders]
-    return xml("ListBucketResult", nodes)
+    entries: list[Node] = [("Contents", _contents(bucket, row, asked.encoding, owner)) for row, _ in page.rows]
+    return asked.answer("ListBucketResult", bucket, page, marks, entries)
 
 
 def _token(text: str) -> str:
@@ -149,8 +171,13 @@ def all_versions(
 ) -> Iterator[tuple[ObjectRow, bool]]:
     """Present and past by name, the newest first, with whether it is the newest. `after`: (name, version) left out."""
     name, version = after
-    present = _present(index, bucket, prefix, name if version == 0 else _before(name))
-    past = _past(index, bucket, prefix, (name, version if version else 0) if name else ("", 0))
+    present = _in_batches(
+        lambda last, n: index.list_objects(
+            bucket.row.id, after=last[0], until="", prefix=prefix, limit=n, reverse=False
+        ),
+        (name if version == 0 else _before(name), 0),
+    )
+    past = _in_batches(lambda last, n: index.list_versions(bucket.row.id, after=last, prefix=prefix, limit=n), after)
     here, gone = next(present, None), next(past, None)
     while here is not None or gone is not None:
         if here is not None and (gone is None or here.name <= gone.name):
@@ -173,21 +200,12 @@ def _before(name: str) -> str:
     return name[:-1] + chr(ord(name[-1]) - 1) + LAST if name and ord(name[-1]) not in (0, 0xE000) else name[:-1]
 
 
-def _present(index: Any, bucket: Bucket, prefix: str, after: str) -> Iterator[ObjectRow]:
+def _in_batches(
+    some: Callable[[tuple[str, int], int], Sequence[ObjectRow]], after: tuple[str, int]
+) -> Iterator[ObjectRow]:
     batch = 2  # often only the first is wanted
     while True:
-        rows = index.list_objects(bucket.row.id, after=after, until="", prefix=prefix, limit=batch, reverse=False)
-        yield from rows
-        if len(rows) < batch:
-            return
-        batch = min(MOST, batch * 8)
-        after = rows[-1].name
-
-
-def _past(index: Any, bucket: Bucket, prefix: str, after: tuple[str, int]) -> Iterator[ObjectRow]:
-    batch = 2
-    while True:
-        rows = index.list_versions(bucket.row.id, after=after, prefix=prefix, limit=batch)
+        rows = some(after, batch)
         yield from rows
         if len(rows) < batch:
             return
@@ -197,36 +215,29 @@ def _past(index: Any, bucket: Bucket, prefix: str, after: tuple[str, int]) -> It
 
 async def list_versions(site: Site, req: Request) -> Answer:
     bucket = site.bucket(req, "s3:ListBucketVersions")
-    query, limit, encoding = req.query, limit_of(req), encoding_of(req)
-    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    query, asked = req.query, asked_of(req)
     marker, version = query.get("key-marker", ""), query.get("version-id-marker", "")
     if "version-id-marker" in query and "key-marker" in query:
         versions.parse(version)
     elif "version-id-marker" in query:
         raise S3Error("InvalidArgument", "A version-id marker cannot be specified without a key marker.",
                       ArgumentName="version-id-marker", ArgumentValue=version)  # fmt: skip
-    page = site.engine.read(lambda i: _versions_page(i, bucket, (prefix, delimiter), (marker, version), limit))
-    nodes: list[Node] = [("Name", bucket.name), ("Prefix", shown(prefix, encoding)),
-                         ("KeyMarker", shown(marker, encoding)), ("VersionIdMarker", version)]  # fmt: skip
+    page = site.engine.read(lambda i: _versions_page(i, bucket, asked, (marker, version)))
+    marks: list[Node] = [("KeyMarker", shown(marker, asked.encoding)), ("VersionIdMarker", version)]
     if page.truncated:
-        nodes += [("NextKeyMarker", shown(page.last[0], encoding)), ("NextVersionIdMarker", page.last[1] or "null")]
-    nodes.append(("MaxKeys", str(limit)))
-    if "delimiter" in query:
-        nodes.append(("Delimiter", shown(delimiter, encoding)))
-    if encoding:
-        nodes.append(("EncodingType", encoding))
-    nodes.append(("IsTruncated", str(page.truncated).lower()))
+        marks += [("NextKeyMarker", shown(page.last[0], asked.encoding)),
+                  ("NextVersionIdMarker", page.last[1] or "null")]  # fmt: skip
+    entries: list[Node] = []
     for row, latest in page.rows:
-        said: list[Node] = [("Key", shown(row.name, encoding)), ("VersionId", versions.version_id(row)),
+        said: list[Node] = [("Key", shown(row.name, asked.encoding)), ("VersionId", versions.version_id(row)),
                             ("IsLatest", str(latest).lower()), ("LastModified", objects.iso_time(row.ts))]  # fmt: skip
         if row.kind == "marker":
-            nodes.append(("DeleteMarker", [*said, owner_of(bucket, row)]))
+            entries.append(("DeleteMarker", [*said, owner_of(bucket, row)]))
         else:
             said += [("ETag", objects.etag_of(row)), *checksum_nodes(row), ("Size", str(row.size)),
                      owner_of(bucket, row), ("StorageClass", "STANDARD")]  # fmt: skip
-            nodes.append(("Version", said))
-    nodes += [("CommonPrefixes", [("Prefix", shown(f, encoding))]) for f in page.folders]
-    return xml("ListVersionsResult", nodes)
+            entries.append(("Version", said))
+    return asked.answer("ListVersionsResult", bucket, page, marks, entries)
 
 
 def _marked(index: Any, bucket: Bucket, key: str, text: str) -> int:
@@ -239,27 +250,24 @@ def _marked(index: Any, bucket: Bucket, key: str, text: str) -> int:
         return versions.parse(text)
 
 
-def _versions_page(index: Any, bucket: Bucket, cut: tuple[str, str], marker: tuple[str, str], limit: int) -> Page:
-    prefix, delimiter = cut
+def _versions_page(index: Any, bucket: Bucket, asked: Asked, marker: tuple[str, str]) -> Page:
     page = Page()
-    if not limit:
+    if not asked.limit:
         return page
     after = (marker[0], 0)
     if marker[1]:
         after = (marker[0], _marked(index, bucket, *marker))
     seen = {marker[0]} if marker[0] and marker[1] else set()
-    folded = delimiter and marker[0].startswith(prefix) and marker[0].find(delimiter, len(prefix)) >= 0
-    if folded and marker[1] in ("", "null") and marker[0].endswith(delimiter):
+    folded = marker[0].startswith(asked.prefix) and asked.folder_of(marker[0])
+    if folded and marker[1] in ("", "null") and marker[0].endswith(asked.delimiter):
         after = (marker[0] + LAST, 0)  # the page before ended with this folder
     while True:
         jumped = False
-        for row, present in all_versions(index, bucket, prefix, after):
-            if len(page.rows) + len(page.folders) >= limit:
+        for row, present in all_versions(index, bucket, asked.prefix, after):
+            if page.count >= asked.limit:
                 page.truncated = True
                 return page
-            at = row.name.find(delimiter, len(prefix)) if delimiter else -1
-            if at >= 0:
-                folder = row.name[: at + len(delimiter)]
+            if folder := asked.folder_of(row.name):
                 page.folders.append(folder)
                 page.last = (folder, "")
                 after, jumped = (folder + LAST, 0), True

@@ -9,13 +9,12 @@ from urllib.parse import parse_qsl
 from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig
 from nutshell.core.trace import Traces
-from nutshell.object_store.errors import EngineError, NoRoom
-from nutshell.object_store.sockets import ClientSlow, end_after, patient, send_answer, sends_parts
+from nutshell.object_store.sockets import end_after, patient, send_answer, sends_parts
 from nutshell.object_store.swift import accounts, containers, reads, writes
 from nutshell.object_store.swift.authorize import authenticate
 from nutshell.object_store.swift.direct import shortly
-from nutshell.object_store.swift.messages import ClientLeft, Refusal, Request, Response, plain, unquote
-from nutshell.object_store.swift.pipeline import assemble
+from nutshell.object_store.swift.messages import Refusal, Request, Response, plain, unquote
+from nutshell.object_store.swift.pipeline import assemble, handled
 from nutshell.object_store.swift.site import Site
 
 log = logging.getLogger("nutshell.object_store")
@@ -48,7 +47,7 @@ class Application:
         req: Request | None = None
         try:
             req = read_request(self.site.cloud, scope, patient(receive, patience_s), trans_id)
-            answer = await self._answer(req)
+            answer = await handled(self._answer(req), req)
         except Refusal as why:
             answer = why.response()
         except Exception:
@@ -75,20 +74,8 @@ class Application:
             )
 
     async def _answer(self, req: Request) -> Response:
-        try:
-            authenticate(self.site.cloud, req)
-            return await shortly(self.site, req) or await self._run(req)
-        except Refusal as why:
-            return why.response()
-        except ClientLeft:
-            return plain(499)
-        except ClientSlow:
-            return plain(408)
-        except NoRoom:
-            return plain(507)
-        except EngineError as why:
-            log.warning("%s %s: %s", req.trans_id, req.method, why)
-            return plain(503)
+        authenticate(self.site.cloud, req)
+        return await shortly(self.site, req) or await self._run(req)
 
     async def serve(self, req: Request) -> Response:
         """The innermost: accounts, containers, objects themselves."""

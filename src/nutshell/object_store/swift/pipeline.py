@@ -1,7 +1,8 @@
 """The filters of the Swift API in their order, outermost first (as in Swift's sample proxy configuration)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
+from nutshell.object_store.failing import answered
 from nutshell.object_store.swift import listings
 from nutshell.object_store.swift.bulk import bulk_deletes
 from nutshell.object_store.swift.copying import copies
@@ -11,7 +12,7 @@ from nutshell.object_store.swift.etags import quoted_etags
 from nutshell.object_store.swift.extracting import archives
 from nutshell.object_store.swift.forms import forms
 from nutshell.object_store.swift.history import past_containers
-from nutshell.object_store.swift.messages import Handler, Request, Response
+from nutshell.object_store.swift.messages import ClientLeft, Handler, Refusal, Request, Response, plain
 from nutshell.object_store.swift.quotas import quotas
 from nutshell.object_store.swift.rates import rate_limits
 from nutshell.object_store.swift.site import Site
@@ -22,6 +23,16 @@ from nutshell.object_store.swift.temporary_urls import temporary_urls
 from nutshell.object_store.swift.versions import object_versions
 
 Filter = Callable[[Site, Handler], Handler]
+
+
+async def handled(work: Awaitable[Response], req: Request) -> Response:
+    """The answer to a request, whatever it is."""
+    try:
+        return await answered(work, plain, req.trans_id, req.method)
+    except Refusal as why:
+        return why.response()
+    except ClientLeft:
+        return plain(499)
 
 
 def format_listings(site: Site, inner: Handler) -> Handler:
