@@ -26,11 +26,11 @@ class Got:
         return json.loads(self.body)
 
 
-def file_sent(file: str | int, start: Any) -> bytes:
+def file_sent(file: str | tuple[int, float], start: Any) -> bytes:
     """What the server would send: as much as was announced, of a path from its start, of an open file from where it
     stands."""
     size = int(dict(start["headers"])[b"content-length"])
-    with open(file if isinstance(file, str) else os.dup(file), "rb", buffering=0) as source:
+    with open(file if isinstance(file, str) else os.dup(file[0]), "rb", buffering=0) as source:
         return source.read(size)
 
 

@@ -156,7 +156,7 @@ def test_a_server_that_can_is_given_the_file(cloud: app.Running, header: str, st
     async def send(message: Any) -> None:
         if message["type"] == "http.response.pathsend":
             size = int(dict(told[0]["headers"])[b"content-length"])
-            message = {"data": os.read(message["path"], size)}
+            message = {"data": os.read(message["path"][0], size)}
         told.append(message)
 
     path = f"/image/v2/images/{made['id']}/file"

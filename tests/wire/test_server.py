@@ -68,7 +68,7 @@ class Rig:
             await send({"type": "http.response.start", "status": 206, "headers": [(b"content-length", b"5000000")]})
             with self.file.open("rb", buffering=0) as file:
                 file.seek(1_000_001)
-                await send({"type": "http.response.pathsend", "path": file.fileno()})
+                await send({"type": "http.response.pathsend", "path": (file.fileno(), 5.0)})
                 assert file.read(1), "it was left open"
         elif path == "/pieces":
             await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -34,7 +34,7 @@ Scope = MutableMapping[str, t.Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, t.Any]]]
 Send = Callable[[MutableMapping[str, t.Any]], Awaitable[None]]
 NOBODY = Who()
-BODY_WAIT_S = 60  # for a body that is read whole: who sends slower is not served
+BODY_WAIT_S = 60  # for a body that is read whole, or a file that is sent: who is slower is not served
 DEEPEST = 64  # what a body may hold within one another: nothing of the API needs a tenth of it
 
 
@@ -260,7 +260,7 @@ class App:
             return len(data)
         if isinstance(answer.chunks, io.IOBase):
             with answer.chunks as file:
-                await send({"type": "http.response.pathsend", "path": file.fileno()})
+                await send({"type": "http.response.pathsend", "path": (file.fileno(), BODY_WAIT_S)})
             return int(headers["Content-Length"])
         return await _send_chunks(answer.chunks, send)
 

@@ -15,14 +15,14 @@ Receive = Callable[[], Awaitable[MutableMapping[str, t.Any]]]
 
 
 class Answered(t.Protocol):
-    """`body`, or `stream`, or `path` (a file, of which the body is what begins at `start`)."""
+    """`body`, or `stream`, or `path` (a file; from `start` on, where the server can do that)."""
 
     status: int
     headers: dict[str, str]
     body: bytes
     stream: AsyncIterator[bytes] | None
     path: str
-    start: int
+    start: int | None
 
 
 class ClientSlow(Exception):
@@ -95,13 +95,13 @@ def sends_parts(scope: MutableMapping[str, t.Any]) -> bool:
     return "nutshell.descriptor" in scope.get("extensions", ())
 
 
-async def _send_file(answer: Answered, send: t.Any) -> None:
-    if not answer.start:
+async def _send_file(answer: Answered, send: t.Any, patience_s: float) -> None:
+    if answer.start is None:
         await send({"type": "http.response.pathsend", "path": answer.path})
         return
     with open(answer.path, "rb", buffering=0) as file:
         file.seek(answer.start)
-        await send({"type": "http.response.pathsend", "path": file.fileno()})
+        await send({"type": "http.response.pathsend", "path": (file.fileno(), patience_s)})
 
 
 async def _send(method: str, answer: Answered, send: t.Any, encode: Callable[[str], bytes], patience_s: float) -> int:
@@ -116,7 +116,7 @@ async def _send(method: str, answer: Answered, send: t.Any, encode: Callable[[st
         await send({"type": "http.response.body", "body": b""})
         return 0
     if answer.path:
-        await _send_file(answer, send)
+        await _send_file(answer, send, patience_s)
         return int(headers["content-length"])
     if answer.stream is None:
         await send({"type": "http.response.body", "body": answer.body})

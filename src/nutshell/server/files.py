@@ -8,17 +8,19 @@ AT_ONCE = 4 << 20
 PATIENCE_MS = 20  # a thread waits so long for a client that reads; a slower one is waited for by the event loop
 
 
-OFFERED = "nutshell.descriptor"  # in a scope's extensions: an open file's descriptor may stand for a path
+OFFERED = "nutshell.descriptor"  # in a scope's extensions: an open file may stand for a path
 TAKEN_S = 60.0  # how long a client may take nothing
 
 
-async def send_file(fd: int, file: str | int, size: int, patience_s: float = TAKEN_S) -> None:
-    """To a socket that does not block. An open file is sent from where it stands, and left open. ConnectionResetError
-    when the client leaves or takes nothing, or the file is shorter."""
+async def send_file(fd: int, file: str | tuple[int, float], size: int) -> None:
+    """To a socket that does not block. `file`: its path; or an open one, which is sent from where it stands, and for
+    how many seconds the client may take nothing. ConnectionResetError when it does, or leaves, or the file is
+    shorter."""
     loop = asyncio.get_running_loop()
+    opened, patience_s = (-1, TAKEN_S) if isinstance(file, str) else file
     out = os.dup(fd)
     try:
-        source = os.open(file, os.O_RDONLY) if isinstance(file, str) else os.dup(file)
+        source = os.open(file, os.O_RDONLY) if isinstance(file, str) else os.dup(opened)
         try:
             at = os.lseek(source, 0, os.SEEK_CUR)
             end = at + size

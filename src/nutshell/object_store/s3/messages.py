@@ -21,14 +21,15 @@ Node = tuple[str, t.Any]  # (element, text or its children)
 
 @dataclass
 class Answer:
-    """`body`, or `stream`, or `path` (a file, from `start` on). Header names in lower case."""
+    """`body`, or `stream`, or `path` (a file; from `start` on, where the server can do that). Header names
+    in lower case."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     stream: AsyncIterator[bytes] | None = None
     path: str = ""
-    start: int = 0
+    start: int | None = None
 
 
 @dataclass

@@ -172,7 +172,7 @@ async def get(site: Site, req: Request) -> Answer:
         if end - start >= LARGE and (req.sends_parts or end - start == only.blob.size):
             path = site.engine.path(only.blob)
             if path is not None:
-                return Answer(status, headers, path=path, start=start)
+                return Answer(status, headers, path=path, start=start if req.sends_parts else None)
         data = site.engine.peek(only.blob, start, end) if end - start <= LARGE else None
         if data is not None:
             return Answer(status, headers, data)

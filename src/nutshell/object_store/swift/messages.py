@@ -62,14 +62,15 @@ class ClientLeft(Exception):
 
 @dataclass
 class Response:
-    """`body`, or `stream`, or `path` (a file, from `start` on). Header names in lower case."""
+    """`body`, or `stream`, or `path` (a file; from `start` on, where the server can do that). Header names
+    in lower case."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     stream: AsyncIterator[bytes] | None = None
     path: str = ""
-    start: int = 0
+    start: int | None = None
     entries: list[dict[str, t.Any]] | None = None  # a listing that is yet to be rendered
     row: t.Any = None  # the object that was found or written
     notes: dict[str, t.Any] = field(default_factory=dict)  # what filters tell each other

@@ -95,7 +95,7 @@ def _at_once(site: Site, req: Request, headers: dict[str, str], blob: Blob | Non
         if path is None:
             return None
         headers["content-length"] = str(blob.size)
-        return Response(200, headers, path=path)
+        return Response(200, headers, path=path, start=0 if req.notes.get("may_send_part") else None)
     data = site.engine.peek(blob, 0, blob.size)
     if data is None:
         return None
