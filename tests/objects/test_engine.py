@@ -4,11 +4,15 @@ import asyncio
 import hashlib
 import os
 import shutil
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nutshell.object_store.engine.committing import Change
 from nutshell.object_store.engine.devices import Device, DeviceState, choose, hash_name, with_state
 from nutshell.object_store.engine.keeping import Keeper
 from nutshell.object_store.engine.sealing import Sealer
@@ -387,3 +391,51 @@ def test_the_first_root_is_made_when_something_asks_and_stays(tmp_path: Path) ->
         assert later.decrypt(seal.sealed, seal.encrypt(b"secret"), 0) == b"secret"
     assert [p.name for p in (tmp_path / "keys").iterdir()] == ["objects-1"]
     assert not later.seals
+
+
+def test_a_change_that_comes_while_another_loop_finds_nothing_is_not_forgotten(tmp_path: Path) -> None:
+    """The turn was given back without a word to the loop that had found it taken: its caller waited for ever."""
+    engine = make_engine(tmp_path / "s")
+    c = make_container(engine)
+    committer: Any = engine._opened().committer
+    look, came = committer._next_batch, list[threading.Thread]()
+
+    def look_slowly() -> Any:
+        found = look()
+        if not found and not came:  # now, with the turn held and nothing found, the other loop's change comes
+            came.append(threading.Thread(target=run, args=(put(engine, c, "other", [SMALL]),), daemon=True))
+            came[0].start()
+            until(lambda: bool(committer._waiting) and committer._called is None)
+        return found
+
+    committer._next_batch = look_slowly
+    committer._begin(asyncio.new_event_loop())
+    came[0].join(20)
+    assert not came[0].is_alive()
+    assert run(get(engine, c, "other")) == SMALL
+    engine.close()
+
+
+def test_a_loop_that_stands_still_holds_up_no_other(tmp_path: Path) -> None:
+    """A caller that gave up leaves its change waiting, and a loop that does not run: the next ones are carried out."""
+    engine = make_engine(tmp_path / "s")
+    c = make_container(engine)
+    committer: Any = engine._opened().committer
+    still = asyncio.new_event_loop()
+    with committer._turn:  # somebody else's batch is being written
+        committer._waiting.append(Change(lambda index: None, still, still.create_future()))
+        other = threading.Thread(target=run, args=(put(engine, c, "other", [SMALL]),), daemon=True)
+        other.start()
+        until(lambda: len(committer._waiting) == 2 and committer._called is None)
+    committer._call_next()
+    other.join(20)
+    assert not other.is_alive()
+    still.close()
+    engine.close()
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.001)

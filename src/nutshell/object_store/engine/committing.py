@@ -140,6 +140,7 @@ class Committer:
         batch = self._next_batch()
         if not batch:
             self._turn.release()
+            self._call_next()  # another loop's change may have come, and found the turn taken
             return
         changer: Changer | None = None
         try:
@@ -166,16 +167,15 @@ class Committer:
             self._call_next()
 
     def _call_next(self) -> None:
-        """Somebody looks at what came meanwhile."""
-        for one in list(self._waiting)[:1]:
-            loop = one.loop
+        """Somebody looks at what came meanwhile; every loop that waits is told, for one of them may stand still."""
+        for loop in {one.loop for one in list(self._waiting)}:
             assert loop is not None
             try:
                 loop.call_soon_threadsafe(self._begin, loop)
             except RuntimeError:  # that loop has ended, and with it whoever waits
-                with contextlib.suppress(ValueError):
-                    self._waiting.remove(one)
-                self._call_next()
+                for one in [w for w in list(self._waiting) if w.loop is loop]:
+                    with contextlib.suppress(ValueError):
+                        self._waiting.remove(one)
 
     # -- a batch
     def _commit(self, batch: list[Change]) -> None:
