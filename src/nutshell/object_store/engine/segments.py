@@ -19,6 +19,8 @@ from nutshell.object_store.errors import EngineError, NoRoom, NotWritable
 HEADER = struct.Struct("<4sIQQQII")  # magic, version, sequence, bytes, description's bytes, its CRC, header's CRC
 MAGIC = b"NsOs"
 SEGMENT_BYTES = 64 << 20
+AHEAD = 256 << 10  # a segment's blocks are written before there is a record for them: then a flush writes no file size
+ZEROS = bytes(AHEAD)
 ENCODER = msgspec.msgpack.Encoder()
 
 
@@ -49,6 +51,7 @@ class Log:
         self._out = -1
         self.segment = 0  # the one that is appended to
         self.tail = 0
+        self._ahead = 0  # up to here there are blocks
         self._readers: dict[int, int] = {}
 
     def numbers(self) -> list[int]:
@@ -73,13 +76,22 @@ class Log:
                 _sync_directory(self.directory)
         except OSError as why:
             raise refusal(self.device, why) from why
+        self._end()
+        self._out, self.segment, self.tail, self._ahead = out, number, 0, 0
+
+    def _end(self) -> None:
+        """Nothing more is appended to this segment."""
         if self._out >= 0:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._out, self.tail)
             os.close(self._out)
-        self._out, self.segment, self.tail = out, number, 0
+        self._out = -1
 
     def append(self, parts: Sequence[bytes]) -> None:
         """Write a record at the tail. What could not be written whole is taken back."""
         total = sum(map(len, parts))
+        if self._durable and self.tail + total > self._ahead:
+            parts, self._ahead = [*parts, ZEROS], self.tail + total + AHEAD
         try:
             done = os.pwritev(self._out, parts, self.tail)
             while done < total:
@@ -107,11 +119,7 @@ class Log:
 
     def abandon(self) -> None:
         """After an error nothing more is appended behind what may be torn."""
-        if self._out >= 0:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._out, self.tail)
-            os.close(self._out)
-        self._out = -1
+        self._end()
 
     def read(self, segment: int, offset: int, length: int, *, waits: bool = True) -> bytes | None:
         """Bytes from a segment; without `waits`, None if the disk would have to be asked. OSError when gone."""
@@ -159,10 +167,10 @@ class Log:
                 at = end
 
     def close(self) -> None:
-        for fd in (*self._readers.values(), *([self._out] if self._out >= 0 else [])):
+        self._end()
+        for fd in self._readers.values():
             os.close(fd)
         self._readers.clear()
-        self._out = -1
 
 
 def frame(seq: int, data: Sequence[bytes], said: Described) -> list[bytes]:
