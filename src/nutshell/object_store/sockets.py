@@ -73,8 +73,10 @@ async def pour(pieces: AsyncIterator[bytes], draw: t.Any, upload: Upload, too_lo
 def end_after(scope: MutableMapping[str, t.Any], answer: Answered) -> None:
     """A client that waits for leave to send its body, and is refused, shall not send its next request where the server
     may still await that body (RFC 9110, section 10.1.1)."""
+    if answer.status < 400:
+        return
     waits = any(name == b"expect" for name, _ in scope["headers"])
-    if answer.status >= 400 and waits and scope.get("http_version", "1.1") < "2":
+    if waits and scope.get("http_version", "1.1") < "2":
         answer.headers["connection"] = "close"
 
 
