@@ -56,6 +56,7 @@ class Request:
     sha256: str = ""  # what the content must digest to
     trailer: dict[str, str] = field(default_factory=dict)  # filled while the body is read
     sends_parts: bool = False  # the server can send a part of a file
+    named: bool = True  # names in the lists of the bucket that is asked for mean somebody
 
     @property
     def account(self) -> str:
@@ -69,7 +70,7 @@ class Request:
     @property
     def names(self) -> frozenset[str]:
         """Everything by which a grant or policy may mean the caller."""
-        projects, users = words_for(self.who)
+        projects, users = words_for(self.who, self.named)
         mine = {self.who.project_id, self.who.user_id} - {""} if self.who.user_id else set()
         return frozenset({*mine, *(f"{p}:{u}" for p in projects for u in users)})
 

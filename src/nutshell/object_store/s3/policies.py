@@ -167,7 +167,7 @@ def _principals(said: Any) -> list[str]:
 
 
 def _is(said: Any, req: Request) -> bool:
-    projects, users = words_for(req.who)
+    projects, users = words_for(req.who, req.named)
     for one in _principals(said):
         if one == "*":
             return True

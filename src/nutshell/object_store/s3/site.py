@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from nutshell.core.cloud import Cloud
+from nutshell.object_store.callers import in_default_domain
 from nutshell.object_store.port import ObjectEngine
 from nutshell.object_store.rows import AccountRow, ContainerRow, ObjectRow, stamp
 from nutshell.object_store.s3 import grants, names, policies
@@ -92,7 +93,8 @@ class Site:
 
     def allows(self, req: Request, action: str, bucket: Bucket, key: str, row: ObjectRow | None = None) -> bool:
         """A bucket policy's refusal counts most; then the project's roles, the policy's leave, and the lists."""
-        written = bucket.document("policy")
+        written, account = bucket.document("policy"), bucket.account.name
+        req.named = account == req.account or in_default_domain(self.cloud, account)
         verdict = policies.verdict(written, req, action, bucket.name, key) if written else ""
         if verdict == "Deny" and not (action in policies.OWNERS and self._own(req, bucket, action)):
             return False

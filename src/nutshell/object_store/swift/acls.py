@@ -4,12 +4,13 @@ Source: Object Storage documentation, "Access Control Lists (ACLs)".
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+from nutshell.core.cloud import Cloud
 from nutshell.core.policy import Who
-from nutshell.object_store.callers import words_for
+from nutshell.object_store.callers import in_default_domain, words_for
 
 LEVELS = ("admin", "read-write", "read-only")
 
@@ -56,14 +57,25 @@ def referrer_allowed(referrer: str, hosts: Sequence[str]) -> bool:
     return allowed
 
 
-def names_of(who: Who) -> frozenset[str]:
-    """Everything by which a list may mean this caller (names only within the default domain)."""
-    if not who.user_id:
-        return frozenset()
-    projects, users = words_for(who)
-    pairs = {f"{p}:{u}" for p in (*projects, "*") for u in (*users, "*")}
-    alone = {*(projects - {who.project_id}), f"AUTH_{who.project_id}"} if who.project_id else set()
-    return frozenset(pairs | alone | set(who.roles))
+def means(cloud: Cloud, who: Who, account: str, members: Collection[str], whole: bool = False) -> bool:
+    """Whether a list that the account's owner wrote means this caller: as PROJECT:USER by ids, by names where all are
+    of the default domain, or by "*". `whole`: PROJECT alone means all of it."""
+    if not who.user_id or not members:
+        return False
+    for named in (False, True):
+        projects, users = words_for(who, named)
+        words = {f"{p}:{u}" for p in (*projects, "*") for u in (*users, "*")}
+        if whole and who.project_id:
+            words |= {*(projects - {who.project_id}), f"AUTH_{who.project_id}"}
+        if words & set(members):
+            return not named or account == f"AUTH_{who.project_id}" or in_default_domain(cloud, account)
+    return False
+
+
+def means_role(who: Who, account: str, members: Collection[str]) -> bool:
+    """Whether a container's list means the caller by a role, which it does in the account's own project alone."""
+    mine = {r.lower() for r in who.roles} if account == f"AUTH_{who.project_id}" else set()
+    return any(m.lower() in mine for m in members)
 
 
 def read_account_acl(text: str) -> dict[str, list[str]]:
@@ -85,7 +97,7 @@ def read_account_acl(text: str) -> dict[str, list[str]]:
     return said
 
 
-def account_level(meta: Mapping[str, str], names: frozenset[str]) -> str:
+def account_level(cloud: Cloud, who: Who, account: str, meta: Mapping[str, str]) -> str:
     """The best that the account's list gives: admin, read-write, read-only or ""."""
     text = meta.get("x-account-access-control")
     if not text:
@@ -94,4 +106,4 @@ def account_level(meta: Mapping[str, str], names: frozenset[str]) -> str:
         said = read_account_acl(text)
     except ValueError:
         return ""
-    return next((level for level in LEVELS if names & set(said.get(level, ()))), "")
+    return next((level for level in LEVELS if means(cloud, who, account, said.get(level, ()), whole=True)), "")

@@ -60,19 +60,18 @@ def authorize(cloud: Cloud, req: Request, account: AccountRow | None, container:
             return
         if not own and reads and rules.allows("object_store:read", who, target):
             return
-        names = acls.names_of(who)
-        level = acls.account_level(account.meta, names) if account is not None else ""
+        level = acls.account_level(cloud, who, req.account, account.meta) if account is not None else ""
         if level == "admin" and not (req.method in ("DELETE", "PUT") and not req.container):
             req.owner = True
             return
         if (level == "read-write" and (req.container or reads)) or (level == "read-only" and reads):
             return
-    if container is not None and _listed(req, container):
+    if container is not None and _listed(cloud, req, container):
         return
     raise denied(req)
 
 
-def _listed(req: Request, container: ContainerRow) -> bool:
+def _listed(cloud: Cloud, req: Request, container: ContainerRow) -> bool:
     """Whether the container's own lists admit this. Writing a container's own metadata is the owner's."""
     if req.method in READS:
         hosts, members = acls.split(container.meta.get("x-container-read", ""))
@@ -83,7 +82,7 @@ def _listed(req: Request, container: ContainerRow) -> bool:
         _, members = acls.split(container.meta.get("x-container-write", ""))
     else:
         return False
-    return bool(acls.names_of(req.who) & set(members))
+    return acls.means(cloud, req.who, req.account, members) or acls.means_role(req.who, req.account, members)
 
 
 def denied(req: Request) -> Refusal:
