@@ -334,26 +334,24 @@ class Loader(t.Generic[Row]):
     def __init__(self, cls: type[Row]) -> None:
         self.cls = cls
         self.names = tuple(cls.fields)
-        self._convert: list[tuple[int, Callable[[t.Any], t.Any]]] = []
-        for i, f in enumerate(cls.fields.values()):
+        self._convert: list[tuple[str, Callable[[t.Any], t.Any]]] = []
+        for f in cls.fields.values():
             plain = _plain(f.kind)
             if f.is_json:
-                self._convert.append((i, _json_reader(f.kind)))
+                self._convert.append((f.name, msgspec.json.Decoder(f.kind).decode))
             elif plain is bool:
-                self._convert.append((i, bool))
+                self._convert.append((f.name, bool))
             elif isinstance(plain, type) and issubclass(plain, StrEnum):
-                self._convert.append((i, plain._value2member_map_.__getitem__))
+                self._convert.append((f.name, plain._value2member_map_.__getitem__))
         self.columns = ", ".join(f'"{n}"' for n in self.names)
 
     def row(self, values: Sequence[t.Any]) -> Row:
-        if self._convert:
-            changed = list(values)
-            for i, convert in self._convert:
-                if changed[i] is not None:
-                    changed[i] = convert(changed[i])
-            values = changed
         made = object.__new__(self.cls)
-        made.__dict__.update(zip(self.names, values, strict=True))
+        kept = made.__dict__
+        kept.update(zip(self.names, values, strict=True))
+        for name, convert in self._convert:
+            if (value := kept[name]) is not None:
+                kept[name] = convert(value)
         return made
 
     def value(self, name: str, value: t.Any) -> t.Any:
@@ -361,17 +359,3 @@ class Loader(t.Generic[Row]):
         if self.cls.fields[name].is_json and value is not None:
             return msgspec.json.encode(value).decode()
         return value
-
-
-def _json_reader(kind: t.Any) -> Callable[[t.Any], t.Any]:
-    decoder = msgspec.json.Decoder(kind)
-    origin = t.get_origin(_plain(kind)) or _plain(kind)
-
-    def read(text: t.Any) -> t.Any:
-        if text == "{}" and origin is dict:  # most are empty: a new object, without the decoder
-            return {}
-        if text == "[]" and origin is list:
-            return []
-        return decoder.decode(text) if isinstance(text, str | bytes) else text
-
-    return read

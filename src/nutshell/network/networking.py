@@ -10,9 +10,9 @@ from nutshell.core.errors import Conflict, PolicyForbids
 from nutshell.core.policy import Who
 from nutshell.core.store import Tx
 from nutshell.network import errors
-from nutshell.network.floatingips import FloatingIp
 from nutshell.network.networks import Network
-from nutshell.network.port import Address, NetworkInfo, PortInfo, SubnetInfo
+from nutshell.network.port import NetworkInfo, PortInfo, SubnetInfo
+from nutshell.network.port_infos import infos, plugged_into
 from nutshell.network.ports import Port, add_port, change_port, drop_port, touch_world, withdraw
 from nutshell.network.push import Pushing
 from nutshell.network.rbacs import SHARED, reaches, targets
@@ -67,7 +67,7 @@ class Networks:
         found = seen(self._cloud, tx, who, Port, "id", port_id)
         if not found:
             raise errors.PortNotFound(id=port_id)
-        return self._infos(tx, found)[0]
+        return infos(tx, found)[0]
 
     def security_groups(self, tx: Tx, who: Who, names_or_ids: Sequence[str]) -> Sequence[str]:
         found: list[str] = []
@@ -125,7 +125,7 @@ class Networks:
         if security_group_ids is not None and parent.port_security_enabled:
             given["security_groups"] = list(security_group_ids)
         row = add_port(self._cloud, tx, who, parent, given, REALISED_IN_S)
-        return self._infos(tx, [row])[0]
+        return infos(tx, [row])[0]
 
     def _must_use(self, tx: Tx, who: Who, parent: Network, rule: str) -> None:
         """Policy lets the caller put a port on somebody else's network, or 403."""
@@ -160,7 +160,7 @@ class Networks:
             row = tx.put(row, **changes)
             if host:
                 row = touch_world(tx, row, REALISED_IN_S)
-        return self._infos(tx, [row])[0]
+        return infos(tx, [row])[0]
 
     @staticmethod
     def _need(tx: Tx, port_id: str) -> Port:
@@ -182,43 +182,9 @@ class Networks:
             drop_port(self._cloud, tx, row)
 
     def ports_of(self, tx: Tx, device_ids: Sequence[str]) -> Mapping[str, Sequence[PortInfo]]:
-        rows = tx.find(Port, device_id=list(device_ids), order="plugged_at, created_at, id") if device_ids else []
         found: dict[str, list[PortInfo]] = {}
-        for info in self._infos(tx, [r for r in rows if r.plugged_into == r.device_id]):
+        for info in infos(tx, plugged_into(tx, device_ids)):
             found.setdefault(info.device_id, []).append(info)
-        return found
-
-    def _infos(self, tx: Tx, rows: Sequence[Port]) -> list[PortInfo]:
-        if not rows:
-            return []
-        network_ids = sorted({p.network_id for p in rows})
-        marks = ",".join("?" * len(network_ids))
-        nets = {
-            i: (name, mtu)
-            for i, name, mtu in tx.sql(
-                f"SELECT id, name, mtu FROM network_networks WHERE id IN ({marks})", *network_ids
-            ).fetchall()
-        }
-        group_ids = sorted({g for p in rows for g in p.security_groups or ()})
-        names: dict[str, str] = {}
-        if group_ids:
-            marks = ",".join("?" * len(group_ids))
-            names = dict(
-                tx.sql(f"SELECT id, name FROM network_security_groups WHERE id IN ({marks})", *group_ids).fetchall()
-            )
-        floating = self._floating(tx, [p.id for p in rows])
-        return [_info(p, *nets.get(p.network_id, ("", 1500)), names, floating.get(p.id, {})) for p in rows]
-
-    @staticmethod
-    def _floating(tx: Tx, port_ids: list[str]) -> dict[str, dict[str, str]]:
-        marks = ",".join("?" * len(port_ids))
-        found: dict[str, dict[str, str]] = {}
-        for port_id, fixed, outer in tx.sql(
-            f"SELECT port_id, fixed_ip_address, floating_ip_address FROM {FloatingIp.table.name}"
-            f" WHERE port_id IN ({marks})",
-            *port_ids,
-        ).fetchall():
-            found.setdefault(port_id, {})[fixed] = outer
         return found
 
     def networks(self, tx: Tx, network_ids: Sequence[str]) -> Mapping[str, NetworkInfo]:
@@ -251,7 +217,7 @@ class Networks:
         row = tx.get(Port, found[0]) if found is not None else None
         if row is None or not row.device_id or row.plugged_into != row.device_id:
             return None  # whoever has a port may write any server's id on it
-        return self._infos(tx, [row])[0]
+        return infos(tx, [row])[0]
 
     def set_port_groups(self, tx: Tx, port_id: str, group_ids: Sequence[str]) -> None:
         row = self._need(tx, port_id)
@@ -294,31 +260,3 @@ def _realised(tx: Tx, rows: Sequence[Any]) -> None:
         if isinstance(row, Port):
             keep_in_world(tx, "port", row.id)
     made(tx, rows)
-
-
-def _info(
-    row: Port, network_name: str, mtu: int, group_names: Mapping[str, str], floating: Mapping[str, str]
-) -> PortInfo:
-    return PortInfo(
-        port_id=row.id,
-        network_id=row.network_id,
-        network_name=network_name,
-        project_id=row.project_id,
-        mac=row.mac_address,
-        mtu=mtu,
-        addresses=tuple(
-            Address(
-                ip=f["ip_address"],
-                subnet_id=f["subnet_id"],
-                version=6 if ":" in f["ip_address"] else 4,
-                floating_ip=floating.get(f["ip_address"]),
-            )
-            for f in row.fixed_ips or ()
-        ),
-        device_id=row.device_id,
-        status=row.status,
-        security_group_ids=tuple(row.security_groups or ()),
-        security_group_names=tuple(group_names.get(g, g) for g in row.security_groups or ()),
-        vnic_type=row.binding_vnic_type,
-        preserve=row.preserve,
-    )
