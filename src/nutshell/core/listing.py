@@ -127,6 +127,11 @@ def _value(ask: Ask[t.Any], values: t.Mapping[str, t.Any], name: str) -> t.Any:
 
 
 @cache
+def _by_wire(noun: t.Any) -> dict[str, Field]:
+    return {f.on_wire: f for f in noun.fields.values()} | dict(noun.fields)
+
+
+@cache
 def _columns(noun: t.Any) -> sa.Select[t.Any]:
     return sa.select(*(noun.table.c[n] for n in noun.fields))
 
@@ -194,10 +199,9 @@ def sort_keys(ask: Ask[t.Any], noun: type[Resource]) -> list[tuple[str, bool]]:
     if not pairs:
         text = noun.default_sort or ask.service.default_sort
         pairs = [(p.split()[0], p.split()[1] if len(p.split()) > 1 else "asc") for p in text.split(",") if p.strip()]
-    columns = {f.on_wire: f for f in noun.fields.values()} | dict(noun.fields)
     found: list[tuple[str, bool]] = []
     for name, way in pairs:
-        f = columns.get(name)
+        f = _by_wire(t.cast(t.Any, noun)).get(name)
         if (
             f is None
             or f.is_json
@@ -279,6 +283,8 @@ def _filter(
     ask: Ask[t.Any], noun: type[Resource], wheres: list[Where], values: dict[str, t.Any], shape: list[t.Any]
 ) -> bool:
     """Add the query's filters; False when a noun's own filter made the query's text its own."""
+    if NOT_FILTERS.issuperset(ask.query):
+        return True
     columns = {f.on_wire: f for f in noun.fields.values() if filterable(ask, f)}
     plain = True
     for name, given in ask.query.items():

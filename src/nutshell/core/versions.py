@@ -5,6 +5,7 @@ https://specs.openstack.org/openstack/api-sig/guidelines/microversion_specificat
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from nutshell.core.errors import BadRequest, NotAcceptable
 
@@ -31,6 +32,7 @@ class Span:
     until: Version = NEVER
 
     @classmethod
+    @cache  # declarations name the same few over and over, some requests ask for theirs
     def of(cls, since: str, until: str) -> "Span":
         return cls(version(since), version(until) if until else NEVER)
 

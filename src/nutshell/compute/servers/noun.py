@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from nutshell.compute.capability import Power
@@ -113,7 +114,8 @@ class Related:
         self.ports: Mapping[str, Sequence[PortInfo]] = {}
         self.volumes: dict[str, list[Device]] = {}
         self.nodes: dict[str, Node] = {}
-        self.base = self.mark = ""
+        self.base = self.mark = self.images = ""
+        self.host_states: dict[tuple[str, str, str], Any] = {}
 
     def of(self, ctx: Context) -> "Related":
         if not self._ready:
@@ -175,7 +177,12 @@ def instance_name(server_id: str) -> str:
 
 def host_id(s: Server) -> str:
     """The host's name as a project may know it: the same for its servers on one host, and nothing else."""
-    return hashlib.sha224(f"{s.project_id}{s.host}".encode()).hexdigest() if s.host else ""
+    return _host_id(s.project_id, s.host) if s.host else ""
+
+
+@lru_cache(maxsize=4096)
+def _host_id(project_id: str, host: str) -> str:
+    return hashlib.sha224(f"{project_id}{host}".encode()).hexdigest()
 
 
 @Server.shows("fault")
@@ -192,8 +199,9 @@ def _fault(s: Server, ctx: Context) -> Any:
 def _image(s: Server, ctx: Context) -> Any:
     if not s.image_id:
         return ""
-    link = {"rel": "bookmark", "href": bookmark(ctx.ask, "images", s.image_id)}
-    return {"id": s.image_id, "links": [link]}
+    if not ctx.rel.images:
+        ctx.rel.images = bookmark(ctx.ask, "images", "")
+    return {"id": s.image_id, "links": [{"rel": "bookmark", "href": ctx.rel.images + s.image_id}]}
 
 
 @Server.shows("image", since="2.98")
@@ -265,6 +273,13 @@ def _volumes(s: Server, ctx: Context) -> Any:
 
 @Server.shows("host_status", since="2.16")
 def _host_status(s: Server, ctx: Context) -> Any:
+    known, key = ctx.rel.host_states, (s.host, s.project_id, s.user_id)
+    if key not in known:
+        known[key] = _host_status_of(s, ctx)
+    return known[key]
+
+
+def _host_status_of(s: Server, ctx: Context) -> Any:
     node = ctx.rel.of(ctx).nodes.get(s.host) if s.host else None
     if not s.host:
         status = ""
