@@ -102,6 +102,7 @@ def test_pages_lead_to_their_end_and_back(c: Caller) -> None:
     beyond = c.x(f"GET {mine}&marker={c.x('GET /networks?name=page-c', token=OTHER)['networks'][0]['id']}", token=OTHER)
     assert beyond["networks"] == []
     assert [x["rel"] for x in beyond["networks_links"]] == ["previous"]
+    assert "networks_links" not in c.x("GET /networks?limit=1&limit=")  # the last one counts, and is none
 
 
 def test_items_of_a_bulk_may_be_wrapped_like_single_ones(c: Caller) -> None:

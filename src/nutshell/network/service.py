@@ -24,7 +24,7 @@ ADMIN_OR_SERVICE = "rule:admin_only or rule:service_api"
 def page_links(ask: Ask[Any], many: str, rows: Sequence[Any], more: bool) -> dict[str, Any]:
     """`networks_links`, when the client asked for pages: on beyond every full page, back before every one but the
     last in reverse, which is the one that is not full. Beyond an empty page back means from the end."""
-    if not ask.query.get("limit"):
+    if not ask.asked("limit"):
         return {}
     found = []
     kept = [(k, v) for k, values in ask.query.items() if k not in ("marker", "page_reverse") for v in values]
