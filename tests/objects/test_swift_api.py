@@ -129,6 +129,31 @@ def test_a_manifest_as_long_as_what_is_sent_as_a_file_is_read(swift: Swift) -> N
     assert swift("GET", "/c/slo").body == b"xx" * 950
 
 
+def test_a_static_large_object_that_is_named_dynamic_too_stays_static(swift: Swift) -> None:
+    """A POST writes X-Object-Manifest on any object; what that names was read as the list of segments (500)."""
+    for n in (1, 2):
+        swift("PUT", f"/c/two/{n}", b"%d" % n * 5)
+    manifest = json.dumps([{"path": f"/c/two/{n}"} for n in (1, 2)]).encode()
+    swift("PUT", "/c/both", manifest, query="multipart-manifest=put")
+    assert swift("POST", "/c/both", x_object_manifest="c/two/1").status == 202
+    assert swift("GET", "/c/both").body == b"1111122222"
+    assert swift("GET", "/c/both", query="part-number=2").body == b"22222"
+    assert swift("COPY", "/c/both", destination="c/again", query="multipart-manifest=get").status == 201
+    assert swift("GET", "/c/again").body == b"1111122222"
+
+
+def test_a_large_object_that_is_whole_no_more_is_not_copied(swift: Swift) -> None:
+    """Its later segments are seen when the copy is under way, which was a fault (500)."""
+    for n in (1, 2):
+        swift("PUT", f"/c/gone/{n}", b"%d" % n * 5)
+    manifest = json.dumps([{"path": f"/c/gone/{n}"} for n in (1, 2)]).encode()
+    swift("PUT", "/c/torn", manifest, query="multipart-manifest=put")
+    swift("PUT", "/c/before", b"as it was")
+    swift("PUT", "/c/gone/2", b"other")
+    assert swift("COPY", "/c/torn", destination="c/before").status == 409
+    assert swift("GET", "/c/before").body == b"as it was"
+
+
 def test_large_objects_of_both_kinds(swift: Swift) -> None:
     for n in (1, 2, 3):
         swift("PUT", f"/c/seg/{n}", b"%d" % n * 5)

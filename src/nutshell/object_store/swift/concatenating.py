@@ -25,8 +25,8 @@ class Part:
         return len(self.data) if self.data is not None else self.last - self.first
 
 
-class PartGone(Exception):
-    """A part is not there any more, or is not what it was."""
+class PartGone(ConnectionError):
+    """A part is not there any more, or is not what it was: an answer that has begun is broken off."""
 
 
 def cut(parts: Sequence[Part], start: int, end: int) -> list[Part]:
@@ -94,7 +94,7 @@ def pieces_of(
             try:
                 answer = waiting.pop() if waiting else await open_part(inner, req, part, depth)
             except (PartGone, Refusal) as why:
-                raise ConnectionError(f"a part of a large object: {why}") from None
+                raise PartGone(f"a part of a large object: {why}") from None
             if answer.stream is None:
                 yield answer.body
             else:

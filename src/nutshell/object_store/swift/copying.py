@@ -3,9 +3,11 @@
 A whole plain object shares its bytes with its copy; everything else is read and written anew.
 """
 
+from collections.abc import AsyncIterator
 from urllib.parse import quote, unquote_to_bytes
 
 from nutshell.object_store.swift import checks
+from nutshell.object_store.swift.concatenating import PartGone
 from nutshell.object_store.swift.messages import Handler, Refusal, Request, Response, is_true, one_piece, plain
 from nutshell.object_store.swift.site import Site
 
@@ -112,7 +114,7 @@ def _sink(req: Request, headers: dict[str, str], source: Response, raw: bool) ->
     if raw:
         if "x-static-large-object" in source.headers:
             query["multipart-manifest"] = "put"
-        if "x-object-manifest" in source.headers:
+        elif "x-object-manifest" in source.headers:
             query.pop("multipart-manifest", None)
             merged["x-object-manifest"] = source.headers["x-object-manifest"]
     merged["content-length"] = source.headers["content-length"]
@@ -123,10 +125,19 @@ def _sink(req: Request, headers: dict[str, str], source: Response, raw: bool) ->
         merged["etag"] = source.headers["etag"].strip('"')
     if not req.headers.get("content-type"):
         merged["content-type"] = source.headers.get("content-type", "application/octet-stream")
-    body = source.stream if source.stream is not None else one_piece(source.body)
+    body = _whole(source.stream) if source.stream is not None else one_piece(source.body)
     sink = req.sub("PUT", headers=merged, query=query, body=body, notes={**req.notes, "inside": True})
     sink.notes.pop("row", None)
     return sink
+
+
+async def _whole(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """What is copied; 409 for a large object that is whole no more, as it is read."""
+    try:
+        async for piece in stream:
+            yield piece
+    except PartGone as why:
+        raise Refusal(409, str(why)) from None
 
 
 def _said(sink: Request, source: Response, account: str, path: str) -> dict[str, str]:
