@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nutshell.cli.places import read_json, write_private
+from nutshell.cli.warm import GIVES_BACK
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def spawn(
             pass_fds=tuple(fds),
             start_new_session=True,
             cwd=cwd or "/",
+            env=GIVES_BACK | os.environ,
             user=user[0] if user else None,
             group=user[1] if user else None,
             extra_groups=[] if user else None,
