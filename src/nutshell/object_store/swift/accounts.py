@@ -45,6 +45,8 @@ async def get(site: Site, req: Request) -> Response:
     row = account
     usage = site.engine.read(lambda i: dict(i.account_usage(row.id)))
     out = headers_of(site, req, row, usage)
+    if req.account == f"AUTH_{req.who.project_id}" and req.who.project_domain_id not in ("", "default"):
+        out["x-account-project-domain-id"] = req.who.project_domain_id
     answer = Response(204 if req.method == "HEAD" else 200, out)
     if req.method == "GET":
         answer.entries = listings.containers(site, req, row, limit)

@@ -59,14 +59,14 @@ def referrer_allowed(referrer: str, hosts: Sequence[str]) -> bool:
 
 def means(cloud: Cloud, who: Who, account: str, members: Collection[str], whole: bool = False) -> bool:
     """Whether a list that the account's owner wrote means this caller: as PROJECT:USER by ids, by names where all are
-    of the default domain, or by "*". `whole`: PROJECT alone means all of it."""
+    of the default domain, or by "*"; as AUTH_<project id>. `whole`: a project's name alone means all of it."""
     if not who.user_id or not members:
         return False
     for named in (False, True):
         projects, users = words_for(who, named)
         words = {f"{p}:{u}" for p in (*projects, "*") for u in (*users, "*")}
-        if whole and who.project_id:
-            words |= {*(projects - {who.project_id}), f"AUTH_{who.project_id}"}
+        words |= {f"AUTH_{who.project_id}"} if who.project_id else set()
+        words |= projects - {who.project_id} if whole else set()
         if words & set(members):
             return not named or account == f"AUTH_{who.project_id}" or in_default_domain(cloud, account)
     return False

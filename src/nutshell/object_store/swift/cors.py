@@ -60,7 +60,7 @@ def _preflight(site: Site, req: Request, origin: str) -> Response:
     kind = "object" if req.obj else "container" if req.container else "account"
     allow = ", ".join(METHODS[kind])
     asked = req.headers.get("access-control-request-method", "")
-    if not origin:
+    if not origin or not req.container:  # accounts know nothing of origins
         return Response(200, {"allow": allow})
     meta = _meta(site, req)
     if not _allowed(meta, origin) or asked not in METHODS[kind]:
