@@ -113,6 +113,12 @@ def test_parts_are_checked_when_an_upload_is_completed(s3: Any, bucket: str) -> 
     assert code(s3.abort_multipart_upload, **asked) == "NoSuchUpload"
 
 
+def test_an_empty_delimiter_is_repeated_in_the_listing_of_versions_alone(s3: Any, bucket: str) -> None:
+    assert s3.list_object_versions(Bucket=bucket, Delimiter="")["Delimiter"] == ""
+    assert "Delimiter" not in s3.list_object_versions(Bucket=bucket)
+    assert "Delimiter" not in s3.list_objects_v2(Bucket=bucket, Delimiter="")
+
+
 def test_versions_are_kept_and_come_back(s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=b"before")
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})

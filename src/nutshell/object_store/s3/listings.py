@@ -224,6 +224,8 @@ async def list_versions(site: Site, req: Request) -> Answer:
                       ArgumentName="version-id-marker", ArgumentValue=version)  # fmt: skip
     page = site.engine.read(lambda i: _versions_page(i, bucket, asked, (marker, version)))
     marks: list[Node] = [("KeyMarker", shown(marker, asked.encoding)), ("VersionIdMarker", version)]
+    if query.get("delimiter") == "":  # this listing alone repeats an empty one
+        marks.append(("Delimiter", ""))
     if page.truncated:
         marks += [("NextKeyMarker", shown(page.last[0], asked.encoding)),
                   ("NextVersionIdMarker", page.last[1] or "null")]  # fmt: skip
