@@ -99,7 +99,7 @@ class Cloud:
             "PROTOCOL": pool["storage_protocol"],
             "VENDOR": pool["vendor_name"],
             "HYPERVISOR": "QEMU" if self.real else "memory",
-            "HOST": min(s["host"] for s in self.call("/compute/v2.1/os-services?binary=nova-compute")["services"]),
+            "HOST": self._first_host(),
             "HOSTS": "1" if self.real else "2",
             "SWIFT": str("object-store" in self.services).lower(),
             "REAL": str(self.real).lower(),
@@ -107,6 +107,14 @@ class Cloud:
             "HTTP_IMAGE": http_image,
             "IMAGE_FILE": str(tiny if self.real else self.folder / "served" / "image.qcow2"),
         }
+
+    def _first_host(self) -> str:
+        """Hosts are taken in hand by a loop, a moment after the cloud answers."""
+        end = time.monotonic() + 60
+        while not (found := self.call("/compute/v2.1/os-services?binary=nova-compute")["services"]):
+            assert time.monotonic() < end, "the cloud has no hosts"
+            time.sleep(0.05)
+        return min(one["host"] for one in found)
 
     def register_limits(self) -> None:
         """What an operator registers before services take their quotas from identity; the tests set their own."""
