@@ -15,9 +15,9 @@ from tests.fuzz.places import bodies, named, template
 from tests.fuzz.world import Reply, World
 
 from nutshell.core.policy import Who
-from nutshell.core.policy_table import targets
 from nutshell.core.service import Route, Service
 from nutshell.core.versions import NEVER, show
+from nutshell.operator.policy_table import targets
 
 HOLE = re.compile(r"\$[a-z_]+\d?")
 OWN_ID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}|fa:16:3e[0-9a-f:]+")

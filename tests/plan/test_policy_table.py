@@ -6,7 +6,7 @@ import pytest
 
 from nutshell import app
 from nutshell.cli import reference
-from nutshell.core.policy_table import callers, rules_of, targets, verdict
+from nutshell.operator.policy_table import callers, rules_of, targets, verdict
 
 PARTS = app.parts()
 SERVICES = [p.service for p in PARTS]

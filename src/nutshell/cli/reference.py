@@ -15,7 +15,7 @@ def configuration() -> str:
 def policy() -> str:
     """docs/POLICY.md: every route, its rule, and who passes it."""
     from nutshell import app
-    from nutshell.core.policy_table import policy_page
+    from nutshell.operator.policy_table import policy_page
 
     return policy_page([part.service for part in app.parts()])
 

@@ -222,10 +222,18 @@ class Rules:
     def __init__(self, defaults: Mapping[str, str], overrides: Mapping[str, str] | None = None) -> None:
         self.texts = {**defaults, **(overrides or {})}
         self._parsed = {name: parse(text) for name, text in self.texts.items()}
+        self._looks: dict[str, bool] = {}
 
     def rule(self, name: str) -> Rule:
         """A rule by name; a name nobody declared denies (oslo.policy's default rule)."""
         return self._parsed.get(name) or self._parsed.get("default", DENY)
+
+    def looks_at_target(self, name: str) -> bool:
+        """As the rule's own, remembered: lists ask for each guarded member."""
+        found = self._looks.get(name)
+        if found is None:
+            found = self._looks[name] = self.rule(name).looks_at_target(self)
+        return found
 
     def allows(self, name: str, who: Who, target: Mapping[str, Any]) -> bool:
         return self.rule(name).check(who, target, self)

@@ -122,8 +122,9 @@ def _guards(
     if not plan.guarded or not rows:
         return plan.computed, plan.guarded
     rules = ctx.ask.cloud.rules
-    each = [g for g in plan.guarded if rules.rule(g[1]).looks_at_target(rules)]
-    same = [(wire, get) for wire, rule, get in plan.guarded if (wire, rule, get) not in each and ctx.may(rule, rows[0])]
+    each = [g for g in plan.guarded if rules.looks_at_target(g[1])]
+    rest = [g for g in plan.guarded if not rules.looks_at_target(g[1])]
+    same = [(wire, get) for wire, rule, get in rest if ctx.may(rule, rows[0])]
     return [*plan.computed, *same], each
 
 

@@ -319,6 +319,7 @@ class SqliteStore:
         )
         if not self._in_memory:
             c.execute("PRAGMA journal_mode=WAL")
+            c.execute("PRAGMA wal_autocheckpoint=4000")  # 16 MiB: whoever's commit fills it waits for the disk
             c.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'NORMAL'}")
         c.execute("PRAGMA foreign_keys=OFF")
         c.execute("PRAGMA case_sensitive_like=ON")

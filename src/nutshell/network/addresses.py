@@ -37,6 +37,7 @@ class Span:
     last: int
 
 
+@lru_cache(maxsize=4096)
 def number(ip: str) -> int:
     return int(ip_address(ip))
 
