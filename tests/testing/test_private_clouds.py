@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -305,3 +305,21 @@ def test_two_hundred_clouds_leave_nothing_behind() -> None:
     assert after[1] <= before[1] + 3  # one more idle event loop at most
     assert len(scratch) >= 200
     assert not [directory for directory in scratch if directory.exists()]
+
+
+def test_a_cloud_that_does_not_settle_says_which_loop_is_at_work_and_where(
+    cloud: PrivateCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.settle()
+    held = threading.Event()
+
+    def found() -> Iterator[object]:
+        held.wait(20)
+        return iter(())
+
+    monkeypatch.setattr(cloud.state.port(ImageFiles), "found", found)
+    cloud._running.runner.wake("image-files")
+    with pytest.raises(AssertionError, match=r"after 0\.2 s: loop image-files is at work in sweeping\.py:\d+"):
+        cloud.settle(0.2)
+    held.set()
+    cloud.settle()

@@ -1,5 +1,7 @@
 """What a test may demand of a cloud's state, with answers that say what is there instead."""
 
+import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -32,12 +34,23 @@ def settle(running: Running, timeout_s: float) -> None:
 
     def wrong() -> str:
         found = running.cloud.read(lambda tx: _under_way(running, tx))
-        found = found or ", ".join(f"loop {name} is at work" for name in running.runner.busy())
+        found = found or ", ".join(_at_work(running, name) for name in running.runner.busy())
         if found and clock.stopped:
             clock.step(POLL_S)  # what polls in short steps goes on
         return found
 
     _until(wrong, timeout_s)
+
+
+def _at_work(running: Running, loop: str) -> str:
+    """Which loop, and where in our code its thread is."""
+    thread = running.runner._states[loop].thread
+    frame = sys._current_frames().get(thread.ident or 0) if thread is not None else None
+    while frame is not None and f"{os.sep}nutshell{os.sep}" not in frame.f_code.co_filename:
+        frame = frame.f_back
+    if frame is None:
+        return f"loop {loop} is at work, without a thread"
+    return f"loop {loop} is at work in {os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
 def _under_way(running: Running, tx: Tx) -> str:
