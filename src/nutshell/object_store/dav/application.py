@@ -146,7 +146,7 @@ class Application:
             return Response(403, {"content-type": "application/xml; charset=utf-8"}, FINITE)
         environ = environ_of(scope, headers, path, who, share)
         if scope["method"] == "PUT":
-            environ["nutshell.receive"] = receive
+            environ["nutshell.body"] = {"receive": receive, "draw": scope.get("extensions", {}).get("nutshell.draw")}
             environ["nutshell.upload"] = {k: headers[k] for k in WRITING if k in headers}
         else:
             body = await short_body(receive)

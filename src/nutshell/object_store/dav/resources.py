@@ -315,9 +315,8 @@ class File(DAVNonCollection):  # type: ignore[misc]
         if not place.name:
             raise DAVError(HTTP_FORBIDDEN)
         headers = {**self.environ["nutshell.upload"], **properties.kept(share, self.found)}
-        receive = self.environ["nutshell.receive"]
         try:
-            answer = share.call("PUT", place, headers=headers, receive=receive, notes={"inside": True})
+            answer = share.call("PUT", place, headers=headers, notes={"inside": True}, **self.environ["nutshell.body"])
         except Failure as why:
             raise refusal(why.answer) from None
         row = answer.row
