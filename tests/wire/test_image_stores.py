@@ -50,6 +50,8 @@ def settings(elsewhere: Any, bucket: Any, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="module")
 def cloud(settings: dict[str, Any]) -> Iterator[Any]:
     with nutshell.testing.cloud({"image": settings}, allow_unanswered=True) as found:
+        s3: Any = found.state.port(Stores).by_id["s3"]
+        assert s3._client  # loading boto3 takes seconds of a busy machine, which no test's `settle` shall wait for
         yield found
 
 
