@@ -414,7 +414,7 @@ def test_packed_images_are_unpacked_before_they_are_judged_and_converted(tmp_pat
             elif status == "active":
                 assert found["size"] == 2**20
                 assert call(running, "GET", f"/v2/images/{image_id}/file").content[:4] == b"boot"
-        assert not [p.name for p in (tmp_path / "images").iterdir() if "." in p.name]
+        until(lambda: not [p.name for p in (tmp_path / "images").iterdir() if "." in p.name])
     finally:
         running.close()
 
