@@ -101,7 +101,7 @@ LISTED: Mapping[tuple[str, str], str] = {
     ("network", "routers"): "$router", ("network", "floatingips"): "$floatingip",
     ("network", "security-groups"): "$security_group", ("network", "security-group-rules"): "$security_group_rule",
     ("network", "subnetpools"): "$subnetpool", ("network", "address-scopes"): "$address_scope",
-    ("network", "rbac-policies"): "$rbac_policy",
+    ("network", "rbac-policies"): "$rbac_policy", ("network", "trunks"): "$trunk",
     ("volume", "volumes"): "$volume", ("volume", "snapshots"): "$snapshot", ("volume", "backups"): "$backup",
     ("volume", "attachments"): "$attachment", ("volume", "volume-transfers"): "$transfer",
     ("volume", "os-volume-transfer"): "$transfer", ("volume", "types"): "$volume_type",

@@ -103,6 +103,11 @@ def _network(world: World, side: Side) -> None:
     ids["subnetpool"] = pool["id"]
     scope = make("address_scope", "address-scopes", name=f"{name}-scope", ip_version=6)
     ids["address_scope"] = scope["id"]
+    ids["trunk_port"] = make("port", "ports", network_id=ids["network"])["id"]
+    ids["subport"] = make("port", "ports", network_id=ids["network"])["id"]
+    ids["free_port"] = make("port", "ports", network_id=ids["network"])["id"]
+    carried = {"port_id": ids["subport"], "segmentation_type": "vlan", "segmentation_id": 7}
+    ids["trunk"] = make("trunk", "trunks", port_id=ids["trunk_port"], name=f"{name}-trunk", sub_ports=[carried])["id"]
     third = "3" * 32
     policy = {"object_type": "network", "object_id": ids["network"], "action": "access_as_shared",
               "target_tenant": third}  # fmt: skip

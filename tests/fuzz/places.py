@@ -36,7 +36,7 @@ SEGMENTS: Mapping[str, Mapping[str, str]] = {
         "floatingips": "$floatingip", "security-groups": "$security_group", "subnetpools": "$subnetpool",
         "security-group-rules": "$security_group_rule", "rbac-policies": "$rbac_policy", "quotas": "$project",
         "tags": "t", "extensions": "router", "network-ip-availabilities": "$network", "dhcp-networks": "$network",
-        "address-scopes": "$address_scope", "l3-routers": "$router",
+        "address-scopes": "$address_scope", "l3-routers": "$router", "trunks": "$trunk",
     },
     "volume": {
         "volumes": "$volume", "snapshots": "$snapshot", "backups": "$backup", "attachments": "$attachment",
@@ -130,6 +130,12 @@ BODIES: Mapping[str, Any] = {
     "network PUT /routers/{id}/add_router_interface": {"subnet_id": "$subnet"},
     "network PUT /routers/{id}/add_router_interface port": {"port_id": "$port"},
     "network PUT /routers/{id}/remove_router_interface": {"subnet_id": "$subnet"},
+    "network POST /trunks": {"trunk": {"port_id": "$free_port", "sub_ports": [
+        {"port_id": "$device_port", "segmentation_type": "vlan", "segmentation_id": 5}]}},
+    "network PUT /trunks/{id}": {"trunk": {"name": "n"}},
+    "network PUT /trunks/{id}/add_subports": {"sub_ports": [
+        {"port_id": "$device_port", "segmentation_type": "vlan", "segmentation_id": 9}]},
+    "network PUT /trunks/{id}/remove_subports": {"sub_ports": [{"port_id": "$subport"}]},
     "network PUT /routers/{id}/remove_router_interface port": {"port_id": "$router_port"},
     "network POST /security-groups": {"security_group": {"name": "g", "project_id": "$project"}},
     "network POST /security-group-rules": {"security_group_rule": {

@@ -81,6 +81,7 @@ class Port:
     group_ids: tuple[str, ...] = ()
     allowed_pairs: tuple[tuple[str, str], ...] = ()  # (mac, CIDR) the guest may also use as its own
     up: bool = True  # admin_state_up
+    carrier: tuple[str, int] | None = None  # no card of its own: the frames of this VLAN on the card of that port
 
 
 @dataclass(frozen=True)

@@ -395,6 +395,42 @@ class DuplicateRbacPolicy(errors.Conflict):
     """An RBAC policy already exists with those values."""
 
 
+class TrunkNotFound(errors.NotFound):
+    """Trunk {id} could not be found."""
+
+
+class SubPortNotFound(errors.NotFound):
+    """SubPort {id} on trunk {trunk_id} could not be found."""
+
+
+class TrunkPortInUse(errors.Conflict):
+    """Port {id} is in use by another trunk."""
+
+
+class ParentPortInUse(errors.Conflict):
+    """Port {id} is currently in use and is not eligible for use as a parent port."""
+
+
+class DuplicateSubPort(errors.Conflict):
+    """segmentation_type {kind} and segmentation_id {number} already in use on trunk {trunk_id}."""
+
+
+class SubPortMtuGreaterThanTrunkPortMtu(errors.Conflict):
+    """MTU {mtu} of subport {id} cannot be greater than MTU {trunk_mtu} of trunk {trunk_id}."""
+
+
+class PortInUseAsTrunkParent(errors.Conflict):
+    """Port {id} is currently a parent port for trunk {trunk_id}."""
+
+
+class PortInUseAsSubPort(errors.Conflict):
+    """Port {id} is currently a subport for trunk {trunk_id}."""
+
+
+class TrunkDisabled(errors.Conflict):
+    """Trunk {id} is currently disabled."""
+
+
 class RbacPolicyInUse(errors.Conflict):
     """RBAC policy on object {object_id} cannot be removed because other objects depend on it."""
 

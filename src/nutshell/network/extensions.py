@@ -129,6 +129,8 @@ EXTENSIONS: dict[str, tuple[str, str, str]] = {
         "2019-12-29T19:00:00-00:00",
         "Ports are created with tags.",
     ),
+    "trunk": ("Trunk Extension", "2016-01-01T10:00:00-00:00", "A port for several networks, by VLANs."),
+    "trunk-details": ("Trunk port details", "2016-01-01T10:00:00-00:00", "A port shows its trunk."),
 }
 
 network.policy({"get_extension": ""})

@@ -22,6 +22,7 @@ from nutshell.network.security_groups import SecurityGroup, default_group
 from nutshell.network.settle import made
 from nutshell.network.sight import seen
 from nutshell.network.subnets import Subnet
+from nutshell.network.trunks import follow
 
 if TYPE_CHECKING:
     from nutshell.core.cloud import Cloud
@@ -160,6 +161,7 @@ class Networks:
             row = tx.put(row, **changes)
             if host:
                 row = touch_world(tx, row, REALISED_IN_S)
+            follow(tx, row)
         return infos(tx, [row])[0]
 
     @staticmethod
@@ -175,6 +177,7 @@ class Networks:
             return
         row = tx.put(row, device_id="", device_owner="", binding_host_id="", plugged_at=0.0, plugged_into="")
         withdraw(tx, row)
+        follow(tx, row)
 
     def delete_port(self, tx: Tx, port_id: str) -> None:
         row = tx.get(Port, port_id)

@@ -82,6 +82,8 @@ class Port(
     preserve: bool = field(default=True, hidden=True)  # a user's own: survives its server
     plugged_at: float = field(default=0.0, hidden=True)  # its turn among the server's ports
     plugged_into: str = field(default="", hidden=True)  # the server that compute gave it to; `device_id` is its owner's
+    trunk_id: str | None = field(default=None, hidden=True)  # that it is of
+    carrier: dict[str, Any] | None = field(default=None, hidden=True)  # a subport's parent ("port_id") and "vlan"
     wanted: int = field(default=1, hidden=True)
     due_at: float | None = field(default=None, hidden=True, index=True)
 
@@ -296,8 +298,10 @@ def update(ask: Ask[Port]) -> Port:
 
 def change_port(cloud: Cloud, tx: Tx, who: Who, row: Port, given: Given) -> Port:
     """Record changes to a port, and what they mean for its groups, floating addresses and the world."""
+    from nutshell.network import trunks
     from nutshell.network.security_groups import choose_groups
 
+    trunks.refuse_change(row, given)
     if given.get("mac_address", row.mac_address) != row.mac_address:
         if row.binding_host_id and row.device_owner.startswith("compute:"):
             raise errors.PortBound(id=row.id, old=row.mac_address, new=given["mac_address"])
@@ -323,6 +327,8 @@ def change_port(cloud: Cloud, tx: Tx, who: Who, row: Port, given: Given) -> Port
     if not given.get("admin_state_up", True):
         given["status"] = "DOWN"
     new = tx.put(row, **given)
+    if new.binding_host_id != row.binding_host_id:
+        trunks.follow(tx, new)
     if new.device_owner == "network:dhcp":
         mark(tx, Network.table.name, [new.network_id])
     if row.binding_host_id and not new.binding_host_id:
@@ -369,10 +375,13 @@ def _readdress(cloud: Cloud, tx: Tx, row: Port, given: Given) -> None:
 
 @network.verb(Port, "delete", rule="delete_port")
 def delete(ask: Ask[Port]) -> None:
+    from nutshell.network import trunks
+
     row = ask.target
     revision_matches(ask, row)
     if row.device_owner in PROTECTED and _in_service(ask.tx, row.device_id):
         raise errors.ServicePortInUse(id=row.id, why=f"has device owner {row.device_owner}")
+    trunks.refuse_removal(row)
     drop_port(ask.cloud, ask.tx, row)
 
 
@@ -384,9 +393,11 @@ def _in_service(tx: Tx, device_id: str) -> bool:
 
 def drop_port(cloud: Cloud, tx: Tx, row: Port) -> None:
     """Remove a port with all that hangs on it; floating addresses stay, without it."""
+    from nutshell.network import trunks
     from nutshell.network.floatingips import let_go_of
 
     let_go_of(cloud, tx, row.id, None)
+    row = trunks.leave(cloud, tx, row)
     release(tx, row.id)
     if row.security_groups:
         tx.sql("DELETE FROM network_membership WHERE port_id = ?", row.id)

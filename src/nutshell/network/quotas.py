@@ -18,6 +18,7 @@ DEFAULTS: Mapping[str, int] = {
     "security_group": 10,
     "security_group_rule": 100,
     "rbac_policy": 10,
+    "trunk": -1,
 }
 NAMES = [f"network.{name}" for name in DEFAULTS]
 

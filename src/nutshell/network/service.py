@@ -50,6 +50,7 @@ KINDS: dict[str, type[Fault]] = {
     "security_group": errors.SecurityGroupNotFound,
     "security_group_rule": errors.SecurityGroupRuleNotFound,
     "rbac_policy": errors.RbacPolicyNotFound,
+    "trunk": errors.TrunkNotFound,
     "address_scope": errors.AddressScopeNotFound,
     "agent": errors.AgentNotFound,
 }
@@ -115,6 +116,7 @@ COLLECTIONS = (
     "security-groups",
     "security-group-rules",
     "rbac-policies",
+    "trunks",
     "agents",
     "quotas",
     "extensions",

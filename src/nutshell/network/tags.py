@@ -14,6 +14,7 @@ from nutshell.network.security_groups import SecurityGroup
 from nutshell.network.service import network
 from nutshell.network.subnet_pools import SubnetPool
 from nutshell.network.subnets import Subnet
+from nutshell.network.trunks import Trunk
 
 LONGEST = 255
 
@@ -93,5 +94,5 @@ def tagged(noun: type[Resource]) -> None:
     network.verb(noun, "remove_tags", method="DELETE", path=here, rule=f"delete_{rule}", http=204)(remove_all)
 
 
-for each in (Network, Subnet, SubnetPool, Port, Router, FloatingIp, SecurityGroup):
+for each in (Network, Subnet, SubnetPool, Port, Router, FloatingIp, SecurityGroup, Trunk):
     tagged(each)

@@ -19,6 +19,7 @@ from nutshell.network import (  # noqa: F401 - importing them declares their rou
     subnet_pools,
     subnets,
     tags,
+    trunks,
 )
 from nutshell.network.capability import NetworkDriver
 from nutshell.network.config import NetworkConfig

@@ -124,6 +124,7 @@ def port_objects(rows: Iterable[Port]) -> list[driver.Port]:
             group_ids=tuple(p.security_groups or ()),
             allowed_pairs=tuple((a["mac_address"], _prefix(a["ip_address"])) for a in p.allowed_address_pairs or ()),
             up=p.admin_state_up,
+            carrier=(p.carrier["port_id"], p.carrier["vlan"]) if p.carrier else None,
         )
         for p in rows
     ]

@@ -26,6 +26,7 @@ _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _NEWNEIGH = 28
 _MAC, _NAME, _MTU, _MASTER, _PROTINFO, _LINKINFO, _ALIAS, _GROUP, _NS_FD = 1, 3, 4, 10, 12, 18, 20, 27, 28
+_BELOW = 5
 _UP = 1
 _OURS = 77  # route protocol: marks the routes that this driver made
 _BRIDGE = (
@@ -101,6 +102,12 @@ class Links:
         kind = attribute(_LINKINFO, (attribute(1, "veth"), attribute(2, (attribute(1, other),))))
         body = _link_body() + attribute(_NAME, name) + kind
         self._netlink.do(Request(_NEWLINK, CREATE | EXCLUSIVE, body, f"add veth {name}"))
+
+    def add_vlan(self, name: str, below: Link, number: int) -> None:
+        """The frames of one VLAN on another link."""
+        kind = attribute(_LINKINFO, (attribute(1, "vlan"), attribute(2, (attribute(1, struct.pack("=H", number)),))))
+        body = _link_body() + attribute(_NAME, name) + attribute(_BELOW, below.index) + kind
+        self._netlink.do(Request(_NEWLINK, CREATE | EXCLUSIVE, body, f"add vlan {name}"))
 
     def delete(self, name: str) -> None:
         body = _link_body() + attribute(_NAME, name)

@@ -36,6 +36,9 @@ class Ports:
         if changed:
             self._fabric.move(before.with_ports(changed), commands)
             self._end_connections(before, changed)
+        moved = [item.port.port_id for item in changed if item.port.port_id in before.ports
+                 and before.ports[item.port.port_id].port.carrier != item.port.carrier]  # fmt: skip
+        self._fabric.space.links().delete_all([self._fabric.names.tap(id) for id in moved])
         for item in changed:
             self._specs.put(item.port.port_id, item)
         self._plug(ports)
@@ -96,9 +99,13 @@ class Ports:
     def _plug(self, ports: Sequence[Port]) -> None:
         links, names = self._fabric.space.links(), self._fabric.names
         held = {port.port_id: links.find(names.tap(port.port_id)) for port in ports}
-        missing = [names.tap(id) for id, link in held.items() if link is None]
+        missing = [names.tap(p.port_id) for p in ports if held[p.port_id] is None and p.carrier is None]
         if missing:
             self._fabric.space.run(lambda: taps.create_all(missing))
+        for port in ports:
+            if port.carrier is not None and held[port.port_id] is None:
+                parent, vlan = port.carrier
+                links.add_vlan(names.tap(port.port_id), links.need(names.tap(checked(parent))), vlan)
         bridges: dict[str, Link] = {}
         for port in ports:
             if port.network_id not in bridges:

@@ -102,6 +102,8 @@ _BODIES: tuple[tuple[str, str, str, Schema], ...] = (
     ("network", "PUT", "/routers/{id}/(add|remove)_router_interface", some(subnet_id=TEXT, port_id=TEXT)),
     ("volume", "POST", "/(os-volume-transfer|volume-transfers)/{id}/accept", one("accept", one("auth_key", TEXT))),
     ("volume", "POST", "/qos-specs", one("qos_specs", some("name", name=TEXT, consumer=TEXT))),
+    ("network", "PUT", "/trunks/{id}/(add|remove)_subports", one("sub_ports", each(some(
+        "port_id", port_id=TEXT, segmentation_type=TEXT, segmentation_id=WHOLE)))),
     ("volume", "PUT", "/qos-specs/{id}", one("qos_specs", texts())),
     ("volume", "PUT", "/qos-specs/{id}/delete_keys", one("keys", each(TEXT))),
     ("volume", "POST", "/types/{id}/extra_specs", one("extra_specs", texts())),
