@@ -225,10 +225,10 @@ async def _serve(running: Running, config: CloudConfig, ready_fd: int | None) ->
         Server(application, config.host, port, passing if port == config.port else None)
         for port, application in applications.items()
     ]
-    running.runner.start()
     for server in servers:
         await server.start()
     _say_ready(ready_fd)
+    running.runner.start()  # after whoever waits was told: their first rounds take the interpreter from it
     await ended.wait()
     await asyncio.gather(*(server.stop() for server in servers))
 

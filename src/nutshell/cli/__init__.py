@@ -1,5 +1,6 @@
 """The `nutshell` command: starts, stops, shows and demonstrates a cloud."""
 
+import os
 import sys
 
 
@@ -13,4 +14,13 @@ def main() -> None:
         waiting = warm_up([sys.executable, "-m", "nutshell.cli.api"])
     from nutshell.cli.commands import cli
 
-    cli(prog_name="nutshell", obj=waiting)
+    if waiting is None:
+        cli(prog_name="nutshell")
+    try:
+        cli(prog_name="nutshell", obj=waiting)
+    except SystemExit as ended:
+        if not isinstance(ended.code, int):
+            raise
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended.code)  # somebody waits, and the interpreter tidies up for as long as many a request takes
