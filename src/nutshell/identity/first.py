@@ -4,12 +4,14 @@ A hash takes as long as loading a tenth of the code, and leaves the interpreter 
 """
 
 import secrets
+import string
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from nutshell.identity.passwords import Passwords
 
 ACCOUNTS = ("admin", "demo")
+LETTERS = string.ascii_letters + string.digits  # no command takes a password of these for an option
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ def make_up(ahead: FirstPasswords | None, admin: str) -> FirstPasswords:
     """Passwords for a new cloud; `ahead` if it has the administrator's that the operator wants, if any."""
     if ahead is not None and admin in ("", ahead.words["admin"]):
         return ahead
-    words = {name: secrets.token_urlsafe(18) for name in ACCOUNTS}
+    words = {name: "".join(secrets.choice(LETTERS) for _ in range(24)) for name in ACCOUNTS}
     return FirstPasswords(words | ({"admin": admin} if admin else {}), {})
 
 
