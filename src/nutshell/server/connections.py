@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from nutshell.server.exchanges import LINES, Application, Exchange
-from nutshell.server.files import send_file
+from nutshell.server.files import File, send_file
 from nutshell.server.heads import MOST_BYTES, BadHead, Fields, Head, check, read_fields, read_line
 from nutshell.server.passing import LONGEST_INTRODUCTION, Passing, introduced
 
@@ -213,13 +213,13 @@ class Connection(asyncio.Protocol):
             if self.gone:
                 raise ConnectionResetError("the client has left")
 
-    async def send_file(self, path: str, size: int) -> None:
+    async def send_file(self, file: File, size: int) -> None:
         self.transport.set_write_buffer_limits(high=0)
         try:
             await self.drained()
             if self.gone:
                 raise ConnectionResetError("the client has left")
-            await send_file(self.transport.get_extra_info("socket").fileno(), path, size)
+            await send_file(self.transport.get_extra_info("socket").fileno(), file, size)
         finally:
             if not self.gone:
                 self.transport.set_write_buffer_limits()

@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 from nutshell.server.chunks import Chunks
 from nutshell.server.drawing import LARGE, LEAST, Draw, waiting_in
+from nutshell.server.files import File
 from nutshell.server.heads import CHUNKED, BadHead, Head
 
 Message = MutableMapping[str, t.Any]
@@ -29,7 +30,7 @@ class Wire(t.Protocol):
 
     async def drained(self) -> None: ...
 
-    async def send_file(self, path: str, size: int) -> None: ...
+    async def send_file(self, file: File, size: int) -> None: ...
 
     def answered(self, exchange: "Exchange") -> None:
         """The last byte of the answer was written."""
@@ -213,7 +214,7 @@ class Exchange:
         if data:
             self._wire.transport.write(data)
 
-    async def _send_file(self, path: str) -> None:
+    async def _send_file(self, file: File) -> None:
         size = self._due
         if not self._said or size is None:
             raise RuntimeError("a file is sent with its length")
@@ -223,6 +224,6 @@ class Exchange:
             self._write(b"", True)
         else:
             self._wire.transport.write(self._said + b"\r\n")
-            await self._wire.send_file(path, size)
+            await self._wire.send_file(file, size)
         self.done = True
         self._wire.answered(self)

@@ -6,16 +6,14 @@ import select
 
 AT_ONCE = 4 << 20
 PATIENCE_MS = 20  # a thread waits so long for a client that reads; a slower one is waited for by the event loop
-
-
+File = str | tuple[int, float]  # a path; or an open file, and for how many seconds the client may take nothing
 OFFERED = "nutshell.descriptor"  # in a scope's extensions: an open file may stand for a path
 TAKEN_S = 60.0  # how long a client may take nothing
 
 
-async def send_file(fd: int, file: str | tuple[int, float], size: int) -> None:
-    """To a socket that does not block. `file`: its path; or an open one, which is sent from where it stands, and for
-    how many seconds the client may take nothing. ConnectionResetError when it does, or leaves, or the file is
-    shorter."""
+async def send_file(fd: int, file: File, size: int) -> None:
+    """To a socket that does not block; an open file from where it stands. ConnectionResetError when the client takes
+    nothing, or leaves, or the file is shorter."""
     loop = asyncio.get_running_loop()
     opened, patience_s = (-1, TAKEN_S) if isinstance(file, str) else file
     out = os.dup(fd)
