@@ -70,6 +70,11 @@ async def pour(pieces: AsyncIterator[bytes], draw: t.Any, upload: Upload, too_lo
                     await upload.draw(drawn.fill)
 
 
+def draw_of(scope: MutableMapping[str, t.Any]) -> t.Any:
+    """What the server offers for `pour`, or None."""
+    return scope.get("extensions", {}).get("nutshell.draw")
+
+
 def end_after(scope: MutableMapping[str, t.Any], answer: Answered) -> None:
     """A client that waits for leave to send its body, and is refused, shall not send its next request where the server
     may still await that body (RFC 9110, section 10.1.1)."""

@@ -28,7 +28,7 @@ from nutshell.object_store.dav.locks import KeptLocks
 from nutshell.object_store.dav.resources import STAND_INS, Provider
 from nutshell.object_store.dav.share import Failure, Share, place_of
 from nutshell.object_store.dav.signing_in import Doorkeeper, pair_in
-from nutshell.object_store.sockets import ClientSlow, patient, pieces_of, send_answer, sends_parts
+from nutshell.object_store.sockets import ClientSlow, draw_of, patient, pieces_of, send_answer, sends_parts
 from nutshell.object_store.swift.messages import ClientLeft, Refusal, Request, Response, plain
 from nutshell.object_store.swift.site import Site
 
@@ -146,7 +146,7 @@ class Application:
             return Response(403, {"content-type": "application/xml; charset=utf-8"}, FINITE)
         environ = environ_of(scope, headers, path, who, share)
         if scope["method"] == "PUT":
-            environ["nutshell.body"] = {"receive": receive, "draw": scope.get("extensions", {}).get("nutshell.draw")}
+            environ["nutshell.body"] = {"receive": receive, "draw": draw_of(scope)}
             environ["nutshell.upload"] = {k: headers[k] for k in WRITING if k in headers}
         else:
             body = await short_body(receive)

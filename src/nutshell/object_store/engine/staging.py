@@ -228,13 +228,12 @@ class _Files:
     def take(self, parts: list[bytes], last: bool) -> None:
         """The next bytes; flushed after the last."""
         for part in parts:
-            at = 0
-            while at < len(part):
+            left = memoryview(part)
+            while left:
                 room = self._room()
-                some = part[at : at + len(room)] if at or len(part) > len(room) else part
+                some, left = left[: len(room)], left[len(room) :]
                 room[: len(some)] = some
                 self._came(len(some))
-                at += len(some)
         if last:
             self._pass_on()
             if self._summed:

@@ -26,7 +26,7 @@ from nutshell.object_store.s3.errors import NotModified, S3Error
 from nutshell.object_store.s3.messages import Answer, Request, error_answer
 from nutshell.object_store.s3.site import Site
 from nutshell.object_store.settings import ObjectStoreConfig
-from nutshell.object_store.sockets import end_after, patient, send_answer, sends_parts
+from nutshell.object_store.sockets import draw_of, end_after, patient, send_answer, sends_parts
 
 log = logging.getLogger("nutshell.object_store")
 Scope = t.MutableMapping[str, t.Any]
@@ -197,7 +197,7 @@ def read_request(scope: Scope, receive: t.Any, request_id: str, mount: str, buck
     signed = scope.get("root_path", "") + path
     return Request(scope["method"], signed, query_text, names[0], names[1], query, headers, receive, request_id,
                    client[0], scope.get("scheme") == "https", bare, sends_parts=sends_parts(scope),
-                   draw=scope.get("extensions", {}).get("nutshell.draw"))  # fmt: skip
+                   draw=draw_of(scope))  # fmt: skip
 
 
 def _utf8(text: str) -> bytes:

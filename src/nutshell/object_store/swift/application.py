@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from nutshell.core.cloud import Cloud
 from nutshell.core.config import CloudConfig
 from nutshell.core.trace import Traces
-from nutshell.object_store.sockets import end_after, patient, send_answer, sends_parts
+from nutshell.object_store.sockets import draw_of, end_after, patient, send_answer, sends_parts
 from nutshell.object_store.swift import accounts, containers, reads, writes
 from nutshell.object_store.swift.authorize import authenticate
 from nutshell.object_store.swift.direct import shortly
@@ -130,7 +130,7 @@ def read_request(cloud: Cloud, scope: Scope, receive: t.Any, trans_id: str) -> R
         headers,
         query,
         receive,
-        scope.get("extensions", {}).get("nutshell.draw"),
+        draw_of(scope),
         base=fixed.rstrip("/") if fixed else f"{scope.get('scheme', 'http')}://{headers.get('host', 'localhost')}",
         client=client[0],
         trans_id=trans_id,
